@@ -1,0 +1,266 @@
+//! The only constructor of a cache key.
+//!
+//! A key is made of declared parts, before any credential is injected, so a secret can never be in one. Every part is framed
+//! by its length: no two different requests give the same bytes, whatever characters they contain. The 128-bit hash is keyed
+//! with seeds of this process and computed once per request; the store compares the framed bytes too, so even a collision is
+//! a miss and never somebody else's answer.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use ahash::RandomState;
+use http::Method;
+use pingora_cache::CacheKey;
+use pingora_cache::key::HashBinary;
+
+/// Methods whose answers are kept together. GET and HEAD share one: a HEAD is answered from what a GET stored
+/// (RFC 9111 §4). All other methods have none and are never looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MethodClass {
+    /// GET and HEAD.
+    Read,
+}
+
+impl MethodClass {
+    /// The class of a method, or `None` for methods that the cache does not serve.
+    pub fn of(method: &Method) -> Option<Self> {
+        (method == Method::GET || method == Method::HEAD).then_some(Self::Read)
+    }
+}
+
+/// Everything that tells one stored answer from another. Filled by `proxy` in `cache_key_callback`.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyParts<'a> {
+    /// The route's name. Comes first, so that all of a route can be purged.
+    pub route: &'a str,
+    /// A fingerprint of the route's settings that shape the stored body (JSON rules, rewriting, upstream). A reload that
+    /// changes them must not serve bodies that the old rules shaped.
+    pub policy: u64,
+    /// GET and HEAD share one.
+    pub method_class: MethodClass,
+    /// `http` or `https`, as the client used it.
+    pub scheme: &'a str,
+    /// The public host, lower case, as routing saw it.
+    pub host: &'a str,
+    /// The public path in the one normal form that was authorised.
+    pub path: &'a str,
+    /// The query from [`canonical_query`], without `?`. What is dropped here must not reach the upstream either: an input
+    /// that shapes the answer but not the key is how caches are poisoned.
+    pub query: &'a str,
+    /// Request headers that the route declared as part of the key, in the order of the declaration, names in lower case.
+    /// A header that the request does not have is left out, which differs from one that is empty.
+    pub headers: &'a [(&'a str, &'a [u8])],
+}
+
+impl KeyParts<'_> {
+    /// The key, with its hash already computed.
+    pub fn key(&self) -> CacheKey {
+        let mut framed = self.url_prefix();
+        for (name, value) in self.headers {
+            frame(&mut framed, name.as_bytes());
+            frame(&mut framed, value);
+        }
+        let hash = hash128(&framed);
+        let mut key = CacheKey::new(framed, String::new());
+        key.set_primary_bin_override(hash);
+        key
+    }
+
+    /// The framed bytes of all parts but the headers: what all stored forms of one URL begin with. For purges by URL on
+    /// routes that have headers in their key ([`super::storage::HeapStore::purge_prefix`]).
+    pub fn url_prefix(&self) -> Vec<u8> {
+        let parts = [self.scheme, self.host, self.path, self.query];
+        let length: usize = parts.iter().map(|part| part.len() + FRAME_BYTES).sum();
+        let mut framed = Self::route_prefix(self.route);
+        framed.reserve(length + FRAME_BYTES + size_of::<u64>() + 1 + 64 * self.headers.len());
+        frame(&mut framed, &self.policy.to_le_bytes());
+        framed.push(match self.method_class {
+            MethodClass::Read => b'R',
+        });
+        for part in parts {
+            frame(&mut framed, part.as_bytes());
+        }
+        framed
+    }
+
+    /// What the keys of a whole route begin with, under any settings.
+    pub fn route_prefix(route: &str) -> Vec<u8> {
+        let mut framed = Vec::with_capacity(route.len() + FRAME_BYTES + 1);
+        framed.push(FORMAT);
+        frame(&mut framed, route.as_bytes());
+        framed
+    }
+}
+
+fn frame(framed: &mut Vec<u8>, part: &[u8]) {
+    // Parts are parts of a request head, whose size is limited far below 4 GiB; a longer one would only lose the cache.
+    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+    framed.extend_from_slice(&length.to_le_bytes());
+    framed.extend_from_slice(part);
+}
+
+/// A 128-bit hash, keyed with seeds of this process: equal only within it.
+pub(super) fn hash128(bytes: &[u8]) -> HashBinary {
+    static SEEDS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+    let [low, high] = &*SEEDS;
+    let both = (u128::from(high.hash_one(bytes)) << 64) | u128::from(low.hash_one(bytes));
+    both.to_le_bytes()
+}
+
+/// A name of query parameters, as written in `cache.key.query.ignore`: exact, or with a `*` at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: Box<str>,
+    is_prefix: bool,
+}
+
+/// Why a text is no [`Pattern`]. The operator's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatternError {
+    /// Nothing, or only a star: that would ignore the whole query; use `keep` of the rewrite for that.
+    Empty,
+    /// A star anywhere but at the end.
+    StarInside,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`PatternError`] if it is empty or has a `*` before its end.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let (text, is_prefix) = text.strip_suffix('*').map_or((text, false), |prefix| (prefix, true));
+        match text {
+            "" => Err(PatternError::Empty),
+            text if text.contains('*') => Err(PatternError::StarInside),
+            text => Ok(Self { text: text.into(), is_prefix }),
+        }
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        if self.is_prefix { name.starts_with(&*self.text) } else { name == &*self.text }
+    }
+}
+
+/// The query without the parameters that `ignore` names, the rest in its order, because order may matter to the upstream.
+/// Names are compared as they are written: an encoded spelling of an ignored name only costs a second stored answer.
+pub fn canonical_query<'q>(query: &'q str, ignore: &[Pattern]) -> Cow<'q, str> {
+    let ignored = |parameter: &str| {
+        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        ignore.iter().any(|pattern| pattern.matches(name))
+    };
+    if ignore.is_empty() || !query.split('&').any(ignored) {
+        return Cow::Borrowed(query);
+    }
+    let mut kept = String::with_capacity(query.len());
+    for parameter in query.split('&').filter(|parameter| !ignored(parameter)) {
+        if !kept.is_empty() {
+            kept.push('&');
+        }
+        kept.push_str(parameter);
+    }
+    Cow::Owned(kept)
+}
+
+/// Bytes of a length.
+const FRAME_BYTES: usize = 4;
+/// The first byte of every key; another layout gets another number.
+const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pingora_cache::key::CacheHashKey;
+    use proptest::prelude::*;
+
+    const PARTS: KeyParts<'static> = KeyParts {
+        route: "weather",
+        policy: 7,
+        method_class: MethodClass::Read,
+        scheme: "https",
+        host: "app.example",
+        path: "/api/weather",
+        query: "city=Ulm",
+        headers: &[("accept-language", b"de")],
+    };
+
+    #[test]
+    fn every_part_changes_the_key() {
+        let base = PARTS.key();
+        let others = [
+            KeyParts { route: "weathe", ..PARTS },
+            KeyParts { policy: 8, ..PARTS },
+            KeyParts { scheme: "http", ..PARTS },
+            KeyParts { host: "app.exampl", ..PARTS },
+            KeyParts { path: "/api/weather/", ..PARTS },
+            KeyParts { query: "city=Ulm&", ..PARTS },
+            KeyParts { headers: &[("accept-language", b"en")], ..PARTS },
+            KeyParts { headers: &[], ..PARTS },
+            KeyParts { headers: &[("accept-language", b"")], ..PARTS },
+        ];
+        for other in others {
+            let key = other.key();
+            assert_ne!(key.primary_key(), base.primary_key(), "{other:?}");
+            assert_ne!(key.primary_bin(), base.primary_bin(), "{other:?}");
+        }
+        assert_eq!(PARTS.key().primary_bin(), base.primary_bin(), "the same parts, the same key");
+    }
+
+    #[test]
+    fn characters_cannot_move_a_boundary_between_parts() {
+        let one = KeyParts { host: "a", path: "b/c", ..PARTS }.key();
+        let two = KeyParts { host: "ab", path: "/c", ..PARTS }.key();
+        assert_ne!(one.primary_key(), two.primary_key(), "same text, other frames");
+    }
+
+    #[test]
+    fn prefixes_cover_the_forms_of_a_url_and_of_a_route() {
+        let key = PARTS.key();
+        assert!(key.primary_key().starts_with(&PARTS.url_prefix()), "the url");
+        assert!(key.primary_key().starts_with(&KeyParts::route_prefix("weather")), "the route");
+        let longer = KeyParts { query: "city=Ulm2", ..PARTS }.key();
+        assert!(!longer.primary_key().starts_with(&PARTS.url_prefix()), "a longer query is another url");
+        assert!(!key.primary_key().starts_with(&KeyParts::route_prefix("weath")), "a shorter route name");
+    }
+
+    #[test]
+    fn only_get_and_head_have_a_class() {
+        assert_eq!(MethodClass::of(&Method::HEAD), MethodClass::of(&Method::GET), "shared");
+        assert_eq!(MethodClass::of(&Method::POST), None, "post");
+    }
+
+    #[test]
+    fn ignored_parameters_are_dropped_and_the_rest_keeps_its_order() {
+        let ignore = [Pattern::parse("utm_*").unwrap(), Pattern::parse("fbclid").unwrap()];
+        let cases = [
+            ("b=2&a=1", "b=2&a=1"),
+            ("utm_source=x&b=2&fbclid=1&a=1&utm_", "b=2&a=1"),
+            ("utm=1&fbclid2=2", "utm=1&fbclid2=2"),
+            ("utm_x", ""),
+            ("", ""),
+            ("a=1&&b=2", "a=1&&b=2"),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(canonical_query(query, &ignore), expected, "{query}");
+        }
+        assert!(
+            matches!(canonical_query("a=1", &ignore), Cow::Borrowed(_)),
+            "nothing to drop, nothing copied"
+        );
+    }
+
+    #[test]
+    fn a_pattern_has_its_star_at_the_end_or_not_at_all() {
+        assert_eq!(Pattern::parse("*"), Err(PatternError::Empty), "everything");
+        assert_eq!(Pattern::parse(""), Err(PatternError::Empty), "nothing");
+        assert_eq!(Pattern::parse("a*b"), Err(PatternError::StarInside), "inside");
+    }
+
+    proptest! {
+        #[test]
+        fn different_parts_never_share_a_key(a in proptest::array::uniform4(".{0,6}"), b in proptest::array::uniform4(".{0,6}")) {
+            let key = |p: &[String; 4]| KeyParts { scheme: &p[0], host: &p[1], path: &p[2], query: &p[3], ..PARTS }.key();
+            prop_assert_eq!(a == b, key(&a).primary_key() == key(&b).primary_key());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The commands: one file each. Arguments in, exit code out; data on stdout, talk on stderr.
+
+pub mod check;
+pub mod demo;
+pub mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A programmable edge gateway that hides third-party APIs behind your own origin.
+#[derive(Parser)]
+#[command(name = "portcullis", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a configuration
+    Run(run::Arguments),
+    /// Say everything that is wrong with configuration files; exit 0 fine, 1 mistakes, 2 unreadable
+    Check(check::Arguments),
+    /// Run the gateway with a built-in hidden API and a web app, to try it
+    Demo(DemoArguments),
+    /// Serve only the built-in hidden API (for tests under load)
+    #[command(hide = true)]
+    DemoVendor {
+        /// Where it listens
+        #[arg(long)]
+        address: std::net::SocketAddr,
+        /// File with the keys that are valid, one a line, read at each request
+        #[arg(long)]
+        keys: PathBuf,
+    },
+    /// Serve only the built-in web app
+    #[command(hide = true)]
+    DemoWebapp {
+        /// Where it listens
+        #[arg(long)]
+        address: std::net::SocketAddr,
+    },
+}
+
+#[derive(clap::Args)]
+struct DemoArguments {
+    /// The configuration that the gateway serves
+    #[arg(long, default_value = demo::CONFIG)]
+    config: PathBuf,
+}
+
+/// How events are written to stderr.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A command ended well, or found nothing wrong.
+pub const EXIT_OK: u8 = 0;
+/// The input has mistakes, or the gateway could not start.
+pub const EXIT_FINDINGS: u8 = 1;
+/// The arguments are wrong or a file cannot be read.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let code = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Demo(arguments) => demo(&arguments),
+        Command::DemoVendor { address, keys } => {
+            served(demo::serve_vendor(address, demo::Keys::File(keys), std::io::stdout()))
+        }
+        Command::DemoWebapp { address } => served(demo::serve_webapp(address, std::io::stdout())),
+    };
+    ExitCode::from(code)
+}
+
+fn served(result: Result<(), demo::DemoError>) -> u8 {
+    match result {
+        Ok(()) => EXIT_OK,
+        Err(why) => {
+            eprintln!("error: {why}");
+            EXIT_FINDINGS
+        }
+    }
+}
+
+fn demo(arguments: &DemoArguments) -> u8 {
+    let running = match demo::start(&arguments.config, demo::VENDOR, demo::WEBAPP) {
+        Ok(running) => running,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return EXIT_FINDINGS;
+        }
+    };
+    let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    if demo::print_banner(at(8080), at(9090), &running, &mut std::io::stdout()).is_err() {
+        return EXIT_FINDINGS;
+    }
+    run::serve(arguments.config.clone(), LogFormat::Text, None)
+}

@@ -1,0 +1,32 @@
+//! The YAML document as written, with the place of everything in it.
+//!
+//! A file is read in three steps that never mix: one parser finds where things stand (`tree`), another says what they are
+//! (`document`), and a room that needs its part decodes it from a [`Section`] and records what is wrong in [`Problems`].
+//! [`Document::report`] turns these into a [`Report`] with file, line, column and the lines concerned, secrets blanked.
+//!
+//! This room knows no policy, no route table and no key of ours except where secrets may stand (`redact`). It resolves
+//! nothing: whether an upstream exists is the plan's question.
+
+pub mod codes;
+mod decode;
+mod document;
+mod locate;
+mod merge;
+mod path;
+mod problem;
+mod redact;
+mod report;
+mod section;
+mod suggest;
+mod syntax;
+mod tree;
+pub mod units;
+mod words;
+
+pub use document::{Document, MAX_FILE_BYTES, load, parse};
+pub use path::{Path, Seg};
+pub use problem::{Problem, Problems, Severity};
+pub use report::{Entry, Report};
+pub use section::Section;
+pub use suggest::did_you_mean;
+pub use units::{ByteSize, Percent, Timespan, TimespanOrZero};

@@ -1,0 +1,289 @@
+//! Problems as text for people and as data for logs.
+//!
+//! Snippets come from a copy of the lines concerned with all possible secrets blanked. Rendering looks at these lines only:
+//! a file of ten thousand routes may have ten thousand problems.
+
+use std::ops::Range;
+
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+use super::problem::{Finding, Severity};
+use super::redact::Blanks;
+
+/// A file's name, text and lines.
+pub(super) struct Source {
+    name: String,
+    text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    pub(super) fn new(name: &str, text: String) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(breaks).collect();
+        Self { name: name.to_owned(), text, lines }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line of a byte, counted from 0.
+    fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    fn start(&self, line: usize) -> usize {
+        self.lines.get(line).copied().unwrap_or(self.text.len())
+    }
+
+    /// Where a line's text ends, without its line break.
+    fn end(&self, line: usize) -> usize {
+        let (start, next) = (self.start(line), self.start(line + 1));
+        start + self.text.get(start..next).unwrap_or_default().trim_end_matches(['\n', '\r']).len()
+    }
+
+    /// Line and column of a byte, both counted from 1, the column in characters.
+    pub(super) fn line_column(&self, offset: usize) -> (usize, usize) {
+        let line = self.line(offset);
+        let before = self.text.get(self.start(line)..offset).unwrap_or_default();
+        (line + 1, before.chars().count() + 1)
+    }
+}
+
+/// One problem as data, for a log or a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The file's name as given.
+    pub file: String,
+    /// Counted from 1; 0 when the problem is the file itself.
+    pub line: usize,
+    /// In characters, counted from 1; 0 when the problem is the file itself.
+    pub column: usize,
+    /// How bad it is.
+    pub severity: Severity,
+    /// From [`super::codes`], or a room's own.
+    pub code: &'static str,
+    /// The place in the document, such as `routes[0].match`; empty when it has none.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong with a document, sorted by place. Holds no secret.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    entries: Vec<Entry>,
+    human: String,
+}
+
+impl Report {
+    /// Whether the document cannot be used.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.errors() > 0
+    }
+
+    /// How many errors there are.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.severity == Severity::Error).count()
+    }
+
+    /// How many warnings there are.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        self.entries.len() - self.errors()
+    }
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All problems for a person: the lines concerned, marked, without colour. Ends with a line break unless empty.
+    #[must_use]
+    pub fn human(&self) -> String {
+        self.human.clone()
+    }
+
+    /// All problems as data, in the same order.
+    #[must_use]
+    pub fn summary(&self) -> Vec<Entry> {
+        self.entries.clone()
+    }
+
+    /// A problem with the file itself.
+    pub(super) fn about_file(file: &str, code: &'static str, message: String) -> Self {
+        let group = Group::with_title(Level::ERROR.primary_title(message.clone()).id(code))
+            .element(Origin::path(file.to_owned()));
+        let entry = Entry {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            severity: Severity::Error,
+            code,
+            path: String::new(),
+            message,
+            help: None,
+        };
+        Self { entries: vec![entry], human: Renderer::plain().render(&[group]) + "\n" }
+    }
+
+    pub(super) fn new(source: &Source, blanks: &Blanks, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by(|a, b| {
+            (a.place.start, a.severity, a.code, &a.message).cmp(&(
+                b.place.start,
+                b.severity,
+                b.code,
+                &b.message,
+            ))
+        });
+        // Two rooms may look at the same key, and one problem said twice is no better known.
+        findings.dedup_by(|a, b| a.place == b.place && a.code == b.code && a.message == b.message);
+        let mut report = Self::default();
+        for mut finding in findings {
+            finding.message = blanks.scrub(&finding.message);
+            finding.path = blanks.scrub(&finding.path);
+            finding.help.iter_mut().for_each(|help| *help = blanks.scrub(help));
+            finding.related.iter_mut().for_each(|(_, label)| *label = blanks.scrub(label));
+            if !report.human.is_empty() {
+                report.human.push('\n');
+            }
+            report.human.push_str(&render(source, blanks, &finding));
+            report.human.push('\n');
+            report.entries.push(entry(source, finding));
+        }
+        report
+    }
+}
+
+fn entry(source: &Source, finding: Finding) -> Entry {
+    let (line, column) = source.line_column(finding.place.start);
+    Entry {
+        file: source.name.clone(),
+        line,
+        column,
+        severity: finding.severity,
+        code: finding.code,
+        path: finding.path,
+        message: finding.message,
+        help: (!finding.help.is_empty()).then(|| finding.help.join("; ")),
+    }
+}
+
+/// A marked piece of one line.
+struct Mark<'f> {
+    place: Range<usize>,
+    primary: bool,
+    label: &'f str,
+}
+
+fn render(source: &Source, blanks: &Blanks, finding: &Finding) -> String {
+    let level = match finding.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(finding.message.as_str()).id(finding.code));
+    for marks in excerpts(source, finding) {
+        group = show(source, blanks, &marks, group);
+    }
+    for help in &finding.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    // A piece of a long line has its own place line, and the renderer adds one without a name.
+    let rendered = Renderer::plain().render(&[group]);
+    rendered.lines().filter(|line| line.trim() != ":::").collect::<Vec<_>>().join("\n")
+}
+
+/// The marks, those in neighbouring lines together, the problem's own place first.
+fn excerpts<'f>(source: &Source, finding: &'f Finding) -> Vec<Vec<Mark<'f>>> {
+    // A path of one key says no more than the line does.
+    let label = if finding.path.contains(['.', '[']) { finding.path.as_str() } else { "" };
+    let mut marks = vec![Mark { place: clip(source, &finding.place), primary: true, label }];
+    marks.extend(finding.related.iter().map(|(place, label)| Mark {
+        place: clip(source, place),
+        primary: false,
+        label,
+    }));
+    marks.sort_by_key(|mark| (mark.place.start, mark.place.end));
+    let mut groups: Vec<Vec<Mark<'f>>> = Vec::new();
+    for mark in marks {
+        match groups.last_mut() {
+            Some(group)
+                if group.last().is_some_and(|before| {
+                    source.line(mark.place.start) <= source.line(before.place.start) + NEAR_LINES
+                        && mark.place.end.saturating_sub(before.place.start) <= NEAR_BYTES
+                }) =>
+            {
+                group.push(mark);
+            }
+            _ => groups.push(vec![mark]),
+        }
+    }
+    groups.sort_by_key(|group| !group.iter().any(|mark| mark.primary));
+    groups
+}
+
+/// The part of a place in its first line, at most so much as is readable.
+fn clip(source: &Source, place: &Range<usize>) -> Range<usize> {
+    let end = source.end(source.line(place.start)).max(place.start);
+    let end = place.end.min(end).min(place.start.saturating_add(LONGEST_MARK));
+    place.start..source.text.floor_char_boundary(end).max(place.start)
+}
+
+fn show<'f>(source: &Source, blanks: &Blanks, marks: &[Mark<'f>], group: Group<'f>) -> Group<'f> {
+    let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return group };
+    let lines = source.line(first.place.start)..source.line(last.place.start);
+    let whole = source.start(lines.start)..source.end(lines.end);
+    let far =
+        |mark: &Mark<'_>| mark.place.start.saturating_sub(source.start(source.line(mark.place.start))) > FAR;
+    // A generated file may be one line of megabytes: then only the surroundings are shown.
+    let clipped = whole.len() > NEAR_BYTES * 2 || marks.iter().any(far);
+    let window = if clipped {
+        let start = first.place.start.saturating_sub(AROUND).max(whole.start);
+        let end = marks.iter().map(|mark| mark.place.end).max().unwrap_or(start) + AROUND;
+        source.text.ceil_char_boundary(start)..source.text.floor_char_boundary(end.min(whole.end))
+    } else {
+        whole
+    };
+    let blanks = blanks.within(&source.text, &window);
+    let annotations: Vec<Annotation<'f>> = marks
+        .iter()
+        .map(|mark| {
+            let kind = if mark.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let at = |offset: usize| blanks.show(&source.text, window.start..offset).len();
+            kind.span(at(mark.place.start)..at(mark.place.end))
+                .label((!mark.label.is_empty()).then(|| mark.label.to_owned()))
+        })
+        .collect();
+    let snippet = Snippet::source(blanks.show(&source.text, window.clone()))
+        .line_start(lines.start + 1)
+        .annotations(annotations);
+    if !clipped {
+        return group.element(snippet.path(source.name.clone()));
+    }
+    // The renderer would count columns from where the window begins.
+    let shown = marks.iter().find(|mark| mark.primary).unwrap_or(first);
+    let (line, column) = source.line_column(shown.place.start);
+    group.element(Origin::path(source.name.clone()).line(line).char_column(column)).element(snippet)
+}
+
+/// Marks at most so many lines apart share an excerpt.
+const NEAR_LINES: usize = 6;
+/// And at most so many bytes.
+const NEAR_BYTES: usize = 2048;
+/// The longest piece that is underlined.
+const LONGEST_MARK: usize = 200;
+/// How far into a line a mark may stand before the line is cut.
+const FAR: usize = 1024;
+/// What is shown around a mark in a line that is cut.
+const AROUND: usize = 60;

@@ -1,0 +1,238 @@
+//! Values that carry their unit: durations, sizes, percentages.
+//!
+//! A bare number is refused with a hint, because nobody remembers whether a `timeout: 30` is seconds. The text after the
+//! line break of an error is its hint; `Section::decode` shows it as help.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// A duration greater than zero, at most 366 days: `60s`, `5m`, `250ms`, `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timespan(pub Duration);
+
+/// A duration that may be zero (`0s`), at most 366 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimespanOrZero(pub Duration);
+
+/// A number of bytes: `64KiB` is 64 · 1024, `1MB` is 1 000 000. Letters may be small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+/// A share from `0%` to `100%`, kept as the number before the sign.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+impl Percent {
+    /// The share as a fraction from 0 to 1.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        self.0 / 100.0
+    }
+}
+
+impl FromStr for TimespanOrZero {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if is_bare_number(text) {
+            return Err(BARE_DURATION.to_owned());
+        }
+        let span =
+            humantime::parse_duration(text).map_err(|_| format!("this is no duration\n{DURATION_HINT}"))?;
+        if span > LONGEST {
+            return Err("a duration is at most 366 days".to_owned());
+        }
+        Ok(Self(span))
+    }
+}
+
+impl FromStr for Timespan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<TimespanOrZero>()?.0 {
+            Duration::ZERO => Err("this duration cannot be zero".to_owned()),
+            span => Ok(Self(span)),
+        }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if is_bare_number(text) {
+            return Err(BARE_SIZE.to_owned());
+        }
+        let size: bytesize::ByteSize = text.parse().map_err(|_| format!("this is no size\n{SIZE_HINT}"))?;
+        // The parser saturates; a size that large is a mistake.
+        if size.as_u64() > LARGEST {
+            return Err("a size is at most 1 EiB".to_owned());
+        }
+        Ok(Self(size.as_u64()))
+    }
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text
+            .strip_suffix('%')
+            .map(str::trim_end)
+            .filter(|number| is_bare_number(number))
+            .and_then(|number| number.parse::<f64>().ok())
+            .ok_or_else(|| BARE_PERCENT.to_owned())?;
+        if number > 100.0 {
+            return Err("a percentage is at most `100%`".to_owned());
+        }
+        Ok(Self(number))
+    }
+}
+
+fn is_bare_number(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+impl fmt::Display for Timespan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", humantime::format_duration(self.0))
+    }
+}
+
+impl fmt::Display for TimespanOrZero {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", humantime::format_duration(self.0))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    /// The largest binary unit that divides it: `64KiB`, `1000000B`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (factor, unit) = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+            .into_iter()
+            .find(|(factor, _)| self.0 > 0 && self.0.is_multiple_of(*factor))
+            .unwrap_or((1, "B"));
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+/// Decodes a unit's text; refuses a bare number with the unit's hint.
+struct UnitVisitor<T> {
+    expecting: &'static str,
+    bare: &'static str,
+    of: std::marker::PhantomData<T>,
+}
+
+impl<T: FromStr<Err = String>> Visitor<'_> for UnitVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<T, E> {
+        Err(E::custom(self.bare))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<T, E> {
+        Err(E::custom(self.bare))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<T, E> {
+        Err(E::custom(self.bare))
+    }
+}
+
+macro_rules! unit {
+    ($name:ident, $expecting:literal, $bare:expr) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let of = std::marker::PhantomData;
+                deserializer.deserialize_any(UnitVisitor { expecting: $expecting, bare: $bare, of })
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
+}
+
+const DURATION_HINT: &str = "write `60s`, `5m` or `250ms`";
+const SIZE_HINT: &str = "write `64KiB`, `8MiB` or `1MB`";
+const BARE_DURATION: &str = "a duration needs a unit\nwrite `60s`, `5m` or `250ms`";
+const BARE_SIZE: &str = "a size needs a unit\nwrite `64KiB`, `8MiB` or `1MB`";
+const BARE_PERCENT: &str = "a percentage needs its sign\nwrite `20%`";
+/// Longer than any sensible setting, short enough for every clock.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const LARGEST: u64 = 1 << 60;
+
+unit!(Timespan, "a duration such as `60s`", BARE_DURATION);
+unit!(TimespanOrZero, "a duration such as `60s`", BARE_DURATION);
+unit!(ByteSize, "a size such as `64KiB`", BARE_SIZE);
+unit!(Percent, "a percentage such as `20%`", BARE_PERCENT);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_carry_their_unit() {
+        assert_eq!("250ms".parse(), Ok(Timespan(Duration::from_millis(250))));
+        assert_eq!("1h30m".parse(), Ok(Timespan(Duration::from_secs(5400))));
+        assert_eq!("0s".parse(), Ok(TimespanOrZero(Duration::ZERO)));
+        assert_eq!("366d".parse(), Ok(Timespan(LONGEST)));
+        for bad in ["60", "0", "", "1.5", "-1s", "s", "5 parsecs", "367d", "99999999999999999999s"] {
+            assert!(bad.parse::<Timespan>().is_err(), "{bad:?}");
+        }
+        assert!("0s".parse::<Timespan>().is_err(), "zero");
+        assert!("0".parse::<TimespanOrZero>().is_err(), "zero without a unit");
+    }
+
+    #[test]
+    fn sizes_carry_their_unit() {
+        assert_eq!("64KiB".parse(), Ok(ByteSize(65536)));
+        assert_eq!("1MB".parse(), Ok(ByteSize(1_000_000)));
+        assert_eq!("2kb".parse(), Ok(ByteSize(2000)));
+        assert_eq!("1 MiB".parse(), Ok(ByteSize(1 << 20)));
+        for bad in ["64", "", "1XB", "-1KiB", "1.2.3MB", "99999999999EiB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn percentages_carry_their_sign() {
+        assert_eq!("20%".parse(), Ok(Percent(20.0)));
+        assert_eq!("99.9 %".parse(), Ok(Percent(99.9)));
+        for bad in ["20", "101%", "-1%", "%", "nan%", "inf%", "1e3%"] {
+            assert!(bad.parse::<Percent>().is_err(), "{bad:?}");
+        }
+        assert!((Percent(20.0).fraction() - 0.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn they_are_written_as_they_are_read() {
+        assert_eq!(Timespan(Duration::from_secs(90)).to_string(), "1m 30s");
+        assert_eq!(ByteSize(65536).to_string(), "64KiB");
+        assert_eq!(ByteSize(1_000_000).to_string(), "1000000B");
+        assert_eq!(ByteSize(0).to_string(), "0B");
+        assert_eq!(Percent(20.0).to_string(), "20%");
+    }
+}

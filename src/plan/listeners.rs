@@ -1,0 +1,309 @@
+//! `listeners` and `admin`: where clients and operators come in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::Options;
+use crate::config::units::{ByteSize, Timespan};
+use crate::config::{Problems, Section, codes};
+use crate::exchange::client::TrustedProxies;
+use crate::names::ListenerName;
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own first.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// Deadlines of a client's connection; each is a total.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From the first byte of a head to its last. Default 10 s.
+    pub header: Duration,
+    /// From the head's end to the last byte of the body. Default 30 s.
+    pub body: Duration,
+    /// Between two requests. Default 60 s.
+    pub idle: Duration,
+    /// How long a client may take nothing of its answer. Default 30 s.
+    pub write: Duration,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            write: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One listener.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name.
+    pub name: ListenerName,
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Certificates; none: clear text.
+    pub tls: Vec<TlsFiles>,
+    /// Whether HTTP/2 is offered. Default: yes with TLS.
+    pub http2: bool,
+    /// Whose forwarding fields are believed.
+    pub trusted: TrustedProxies,
+    /// Deadlines.
+    pub timeouts: ClientTimeouts,
+    /// Connections in all. Default 20 000.
+    pub max_connections: usize,
+    /// Connections of one address. Default 1024.
+    pub max_connections_per_address: usize,
+    /// Bytes of a request head. Default 32 KiB.
+    pub max_header_bytes: usize,
+    /// Fields of a request head. Default 100.
+    pub max_headers: usize,
+}
+
+/// Where the admin side listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A socket in the file system, mode 0600.
+    Unix(PathBuf),
+}
+
+/// The admin side.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: AdminAddress,
+    /// The secret that callers show as a bearer token, and where it is written.
+    pub token: Option<(String, crate::config::Path)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ListenerSpec {
+    name: String,
+    address: String,
+    tls: Option<TlsSpec>,
+    http2: Option<bool>,
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    #[serde(default)]
+    timeouts: TimeoutsSpec,
+    max_connections: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    max_header_bytes: Option<ByteSize>,
+    max_headers: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsSpec {
+    certificates: Vec<CertificateSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateSpec {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct TimeoutsSpec {
+    header: Option<Timespan>,
+    body: Option<Timespan>,
+    idle: Option<Timespan>,
+    write: Option<Timespan>,
+}
+
+/// Reads every listener; a file without one is refused.
+pub(super) fn listeners(root: &Section, options: &Options<'_>, problems: &mut Problems) -> Vec<Listener> {
+    let Some(section) = root.require("listeners", problems) else { return Vec::new() };
+    let items = section.items(problems);
+    if items.is_empty() && section.value().is_sequence() {
+        problems.error(codes::MISSING_KEY, section.path(), "no listener, so no request could come in");
+    }
+    let mut list: Vec<Listener> = Vec::with_capacity(items.len());
+    for item in &items {
+        let Some(listener) = listener(item, options, problems) else { continue };
+        if let Some(twin) = list.iter().find(|other| {
+            other.name == listener.name || (other.address == listener.address && listener.address.port() != 0)
+        }) {
+            let what = if twin.name == listener.name {
+                format!("two listeners are called `{}`", listener.name)
+            } else {
+                format!("`{}` and `{}` listen on the same address", twin.name, listener.name)
+            };
+            problems.error(codes::DUPLICATE_NAME, item.path(), what);
+            continue;
+        }
+        list.push(listener);
+    }
+    list
+}
+
+fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -> Option<Listener> {
+    section.check_keys(
+        &[
+            "name",
+            "address",
+            "tls",
+            "http2",
+            "trustedProxies",
+            "timeouts",
+            "maxConnections",
+            "maxConnectionsPerAddress",
+            "maxHeaderBytes",
+            "maxHeaders",
+        ],
+        &["proxyProtocol", "clientCa"],
+        problems,
+    );
+    if let Some(tls) = section.get("tls") {
+        tls.check_keys(&["certificates"], &["clientCa", "minVersion", "acme"], problems);
+    }
+    let spec = section.decode::<ListenerSpec>(problems)?;
+    let name = match ListenerName::parse(&spec.name) {
+        Ok(name) => name,
+        Err(why) => {
+            let at = section.get("name")?;
+            problems.error(codes::BAD_NAME, at.path(), format!("`{}` is no name: {why}", spec.name));
+            return None;
+        }
+    };
+    let address = address(section, &spec.address, problems)?;
+    let tls: Vec<TlsFiles> = spec
+        .tls
+        .map(|tls| tls.certificates)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|files| TlsFiles {
+            cert: options.directory.join(files.cert),
+            key: options.directory.join(files.key),
+        })
+        .collect();
+    if let Some(at) = section.get("tls") {
+        if tls.is_empty() {
+            problems.error(codes::BAD_CERTIFICATE, at.path(), "`tls` without a certificate");
+        } else if let Err(why) = (options.check_certificates)(&tls) {
+            problems.error(codes::BAD_CERTIFICATE, at.path(), why);
+        }
+    }
+    let defaults = ClientTimeouts::default();
+    let times = spec.timeouts;
+    Some(Listener {
+        name,
+        address,
+        http2: spec.http2.unwrap_or(!tls.is_empty()),
+        tls,
+        trusted: trusted(section, &spec.trusted_proxies, problems),
+        timeouts: ClientTimeouts {
+            header: times.header.map_or(defaults.header, |t| t.0),
+            body: times.body.map_or(defaults.body, |t| t.0),
+            idle: times.idle.map_or(defaults.idle, |t| t.0),
+            write: times.write.map_or(defaults.write, |t| t.0),
+        },
+        max_connections: positive(section, "maxConnections", spec.max_connections, 20_000, problems),
+        max_connections_per_address: positive(
+            section,
+            "maxConnectionsPerAddress",
+            spec.max_connections_per_address,
+            1024,
+            problems,
+        ),
+        max_header_bytes: spec
+            .max_header_bytes
+            .map_or(32 << 10, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+        max_headers: positive(section, "maxHeaders", spec.max_headers, 100, problems),
+    })
+}
+
+fn positive(
+    section: &Section,
+    key: &str,
+    written: Option<usize>,
+    default: usize,
+    problems: &mut Problems,
+) -> usize {
+    if written == Some(0)
+        && let Some(at) = section.get(key)
+    {
+        problems.error(codes::BAD_VALUE, at.path(), format!("`{key}: 0` would refuse everybody"));
+    }
+    written.unwrap_or(default)
+}
+
+fn address(section: &Section, written: &str, problems: &mut Problems) -> Option<SocketAddr> {
+    if let Ok(address) = written.parse() {
+        return Some(address);
+    }
+    let at = section.get("address")?;
+    let mut problem = format!("`{written}` is no address");
+    if written.starts_with(':') {
+        problem.push_str(": the host is missing");
+    }
+    problems
+        .error(codes::BAD_ADDRESS, at.path(), problem)
+        .help("an IP address and a port, such as `0.0.0.0:8080`, `127.0.0.1:9090` or `[::]:8443`");
+    None
+}
+
+fn trusted(section: &Section, written: &[String], problems: &mut Problems) -> TrustedProxies {
+    let mut networks = Vec::with_capacity(written.len());
+    for text in written {
+        let network =
+            text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
+        match (network, section.get("trustedProxies")) {
+            (Some(network), _) => networks.push(network),
+            (None, Some(at)) => {
+                problems
+                    .error(codes::BAD_ADDRESS, at.path(), format!("`{text}` is no network"))
+                    .help("such as `10.0.0.0/8` or `fd00::/8`");
+            }
+            (None, None) => {}
+        }
+    }
+    TrustedProxies(networks)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminSpec {
+    address: String,
+    token: Option<String>,
+}
+
+/// Reads the admin side: loopback or a socket file, or a token.
+pub(super) fn admin(root: &Section, options: &Options<'_>, problems: &mut Problems) -> Option<Admin> {
+    let section = root.get("admin")?;
+    section.check_keys(&["address", "token"], &["tls", "clientCa"], problems);
+    let spec = section.decode::<AdminSpec>(problems)?;
+    let token = spec.token.zip(section.get("token")).map(|(name, at)| (name, at.path().clone()));
+    if let Some(path) = spec.address.strip_prefix("unix:") {
+        return Some(Admin { address: AdminAddress::Unix(options.directory.join(path)), token });
+    }
+    let address = address(&section, &spec.address, problems)?;
+    if !address.ip().is_loopback() && token.is_none() {
+        problems
+            .error(
+                codes::ADMIN_EXPOSED,
+                section.get("address")?.path(),
+                format!("`{address}` can be reached from elsewhere, and anybody could purge and read"),
+            )
+            .help("use a loopback address, `unix:/run/portcullis/admin.sock`, or set `token:` to a secret's name");
+        return None;
+    }
+    Some(Admin { address: AdminAddress::Tcp(address), token })
+}

@@ -1,0 +1,448 @@
+//! The compiled configuration: immutable, swapped whole.
+//!
+//! [`Plan::compile`] turns the document into a plan or says everything that is wrong with it; half a plan does not exist. Each
+//! request holds the plan it began with until its end, so a reload never mixes two. What must survive a reload (limits, secrets,
+//! resolved names, metrics) lives in [`Process`] and is only referred to from here.
+
+pub mod diff;
+pub mod listeners;
+pub mod matching;
+pub mod route;
+pub mod router;
+pub mod upstreams;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::units::{ByteSize, Timespan, TimespanOrZero};
+use crate::config::{Document, Problems, Report, Section, codes};
+use crate::exchange::Exchange;
+use crate::limit;
+use crate::names::{SecretName, UpstreamName};
+use crate::secret::{SecretRef, SecretSlot, SecretStore};
+use crate::telemetry::Metrics;
+use crate::upstream::Resolver;
+
+pub use listeners::{Admin, AdminAddress, Listener, TlsFiles};
+pub use route::Route;
+pub use upstreams::UpstreamPlan;
+
+/// What lives as long as the process and is only referred to by plans.
+pub struct Process {
+    /// Secret values by name.
+    pub secrets: SecretStore,
+    /// Background name resolution.
+    pub resolver: Arc<Resolver>,
+    /// Counters of all rate limits.
+    pub limits: Arc<limit::Table>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Keys of all rate limits together. 40 bytes each; past it, the longest idle make way.
+pub const LIMIT_TABLE_KEYS: usize = 1 << 20;
+
+impl Process {
+    /// A fresh one. Must be called within a tokio runtime: the resolver works in the background.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            secrets: SecretStore::new(),
+            resolver: Resolver::new(),
+            limits: Arc::new(limit::Table::new(LIMIT_TABLE_KEYS)),
+            metrics: Metrics::new(),
+        }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether secrets are read while a plan is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// Read, and a missing one refuses the plan.
+    Read,
+    /// Only their names are checked: for `check --no-secrets` on a machine that has none.
+    Assume,
+}
+
+/// How a plan is compiled.
+pub struct Options<'a> {
+    /// Whether secrets are read.
+    pub secrets: Secrets,
+    /// The directory of the configuration file; relative paths in it start here.
+    pub directory: &'a Path,
+    /// Checks the certificates of a listener; the text is shown to the operator.
+    pub check_certificates: &'a dyn Fn(&[TlsFiles]) -> Result<(), String>,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogSink {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// Size of the cache zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheZone {
+    /// All objects together, heads and keys included.
+    pub size_bytes: u64,
+    /// The largest object.
+    pub max_object_bytes: u64,
+}
+
+/// Default size of the cache.
+pub const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
+/// Default of the largest object in it.
+pub const DEFAULT_MAX_OBJECT_BYTES: u64 = 8 << 20;
+/// Default of how long a drain may take.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// One configuration, compiled.
+pub struct Plan {
+    /// A hash of the document: shown in metrics, so that instances can be compared.
+    pub fingerprint: u64,
+    /// Where clients come in.
+    pub listeners: Vec<Listener>,
+    /// Where operators come in.
+    pub admin: Option<Admin>,
+    /// The cache zone.
+    pub cache: CacheZone,
+    /// The access log.
+    pub access_log: AccessLogSink,
+    /// How long a drain may take.
+    pub grace: Duration,
+    /// How long new requests are still taken after a drain began, so that a load balancer notices.
+    pub drain_delay: Duration,
+    /// The document as written, for the admin side: it holds references to secrets, never their values.
+    pub shown: serde_json::Value,
+    /// Every route; the router's index points here.
+    pub routes: Vec<Arc<Route>>,
+    /// Every upstream.
+    pub upstreams: BTreeMap<UpstreamName, Arc<UpstreamPlan>>,
+    /// The secrets in use.
+    pub secrets: Vec<SecretName>,
+    /// The token that the admin side asks for.
+    pub admin_token: Option<Arc<SecretSlot>>,
+    router: router::Router,
+}
+
+/// What a request's way through the router led to.
+pub enum Routed {
+    /// A route.
+    Route(Arc<Route>),
+    /// The path is there, the method is not.
+    MethodNotAllowed(Vec<http::Method>),
+    /// Nothing matches.
+    NotFound,
+}
+
+impl Plan {
+    /// Compiles a document.
+    ///
+    /// # Errors
+    /// A report with every mistake; nothing of the process has changed.
+    pub fn compile(
+        document: &Document,
+        process: &Process,
+        options: &Options<'_>,
+    ) -> Result<(Self, Report), Report> {
+        let mut problems = Problems::new();
+        let plan = compile(document, process, options, &mut problems);
+        let failed = problems.has_errors();
+        let report = document.report(problems);
+        match plan {
+            Some(plan) if !failed => Ok((plan, report)),
+            _ => Err(report),
+        }
+    }
+
+    /// Finds the route for a request and keeps what its path captured.
+    pub fn route(&self, exchange: &mut Exchange, headers: &http::HeaderMap) -> Routed {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let found = self.router.find(&router::Query {
+            method: &exchange.method,
+            host: &exchange.host,
+            path: &exchange.path,
+            query: exchange.query.as_deref(),
+            header: &header,
+        });
+        match found {
+            router::Found::Route { index, params } => {
+                let params =
+                    params.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+                match self.routes.get(index) {
+                    Some(route) => {
+                        exchange.params = params;
+                        Routed::Route(route.clone())
+                    }
+                    None => Routed::NotFound,
+                }
+            }
+            router::Found::MethodNotAllowed { allow } => Routed::MethodNotAllowed(allow),
+            router::Found::NotFound => Routed::NotFound,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CacheSpec {
+    size: Option<ByteSize>,
+    max_object: Option<ByteSize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShutdownSpec {
+    grace: Option<Timespan>,
+    delay: Option<TimespanOrZero>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogFileSpec {
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LogWord {
+    Stdout,
+    Stderr,
+    Off,
+}
+
+const KNOWN: [&str; 9] =
+    ["version", "listeners", "admin", "cache", "accessLog", "shutdown", "secrets", "upstreams", "routes"];
+const PLANNED: [&str; 5] = ["include", "owners", "metrics", "plugins", "tracing"];
+
+fn compile(
+    document: &Document,
+    process: &Process,
+    options: &Options<'_>,
+    problems: &mut Problems,
+) -> Option<Plan> {
+    let root = document.root();
+    root.check_keys(&KNOWN, &PLANNED, problems);
+    check_version(&root, problems);
+
+    let listeners = listeners::listeners(&root, options, problems);
+    let admin = listeners::admin(&root, options, problems);
+    let cache = cache_zone(&root, problems);
+    let access_log = access_log(&root, options, problems);
+    let shutdown = root.get("shutdown").and_then(|s| s.decode::<ShutdownSpec>(problems));
+    let (grace, drain_delay) = shutdown.map_or((None, None), |spec| (spec.grace, spec.delay));
+
+    let secrets = Slots::read(&root, process, options, problems);
+    let upstreams = upstreams::Declared::read(&root, &secrets, problems);
+    let compiled = route::compile(&root, &upstreams, &secrets, process, options, problems);
+    let admin_token = admin
+        .as_ref()
+        .and_then(|admin| admin.token.as_ref())
+        .and_then(|(name, at)| secrets.get(name, at, problems));
+    secrets.warn_of_unused(&root, problems);
+    upstreams.warn_of_unused(&root, problems);
+
+    let (routes, router, upstreams) = compiled?;
+    if problems.has_errors() {
+        return None;
+    }
+    Some(Plan {
+        fingerprint: document.fingerprint(),
+        listeners,
+        admin,
+        cache,
+        access_log,
+        grace: grace.map_or(DEFAULT_GRACE, |span| span.0),
+        drain_delay: drain_delay.map_or(Duration::ZERO, |span| span.0),
+        shown: serde_json::to_value(root.value()).unwrap_or_default(),
+        routes,
+        upstreams,
+        secrets: secrets.names(),
+        admin_token,
+        router,
+    })
+}
+
+fn check_version(root: &Section, problems: &mut Problems) {
+    let Some(version) = root.require("version", problems) else { return };
+    if version.value().as_u64() != Some(1) {
+        problems
+            .error(codes::BAD_VALUE, version.path(), "this version of the gateway reads `version: 1`")
+            .help("write `version: 1`");
+    }
+}
+
+fn cache_zone(root: &Section, problems: &mut Problems) -> CacheZone {
+    let section = root.get("cache");
+    if let Some(section) = &section {
+        section.check_keys(&["size", "maxObject"], &["file", "zones"], problems);
+    }
+    let spec = section.as_ref().and_then(|s| s.decode::<CacheSpec>(problems));
+    let (size, max) = spec.map_or((None, None), |spec| (spec.size, spec.max_object));
+    let zone = CacheZone {
+        size_bytes: size.map_or(DEFAULT_CACHE_BYTES, |size| size.0),
+        max_object_bytes: max.map_or(DEFAULT_MAX_OBJECT_BYTES, |max| max.0),
+    };
+    if let Some(section) = section
+        && zone.max_object_bytes > zone.size_bytes
+    {
+        problems.error(codes::BAD_VALUE, section.path(), "`maxObject` is larger than the whole cache");
+    }
+    zone
+}
+
+fn access_log(root: &Section, options: &Options<'_>, problems: &mut Problems) -> AccessLogSink {
+    let Some(section) = root.get("accessLog") else { return AccessLogSink::Stdout };
+    if section.value().is_mapping() {
+        let spec = section.decode::<LogFileSpec>(problems);
+        return spec
+            .map_or(AccessLogSink::Off, |spec| AccessLogSink::File(options.directory.join(spec.file)));
+    }
+    match section.decode::<LogWord>(problems) {
+        Some(LogWord::Stdout) => AccessLogSink::Stdout,
+        Some(LogWord::Stderr) => AccessLogSink::Stderr,
+        Some(LogWord::Off) | None => AccessLogSink::Off,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SecretSpec {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    keep_last_good: Option<Timespan>,
+}
+
+/// How long a secret whose file went away is still used, where `keepLastGood` is not written.
+pub const DEFAULT_KEEP_LAST_GOOD: Duration = Duration::from_secs(24 * 3600);
+
+/// The secrets of a document, read.
+pub struct Slots {
+    slots: BTreeMap<String, Slot>,
+    used: std::cell::RefCell<std::collections::BTreeSet<String>>,
+}
+
+struct Slot {
+    name: SecretName,
+    slot: Option<Arc<SecretSlot>>,
+}
+
+impl Slots {
+    fn read(root: &Section, process: &Process, options: &Options<'_>, problems: &mut Problems) -> Self {
+        let mut slots = BTreeMap::new();
+        let entries = root.get("secrets").map(|s| s.entries(problems)).unwrap_or_default();
+        for (written, section) in entries {
+            let name = match SecretName::parse(&written) {
+                Ok(name) => name,
+                Err(why) => {
+                    problems
+                        .error(codes::BAD_NAME, section.path(), format!("`{written}` is no name: {why}"))
+                        .on_key();
+                    continue;
+                }
+            };
+            let slot = read_secret(&name, &section, process, options, problems);
+            slots.insert(written, Slot { name, slot });
+        }
+        Self { slots, used: std::cell::RefCell::default() }
+    }
+
+    /// The slot of a secret; an unknown name is recorded at `at`. `None` also where secrets are only assumed.
+    pub fn get(
+        &self,
+        name: &str,
+        at: &crate::config::Path,
+        problems: &mut Problems,
+    ) -> Option<Arc<SecretSlot>> {
+        let Some(slot) = self.slots.get(name) else {
+            let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
+            let problem = problems.error(codes::UNKNOWN_SECRET, at, format!("there is no secret `{name}`"));
+            if known.is_empty() {
+                problem.help("declare it: `secrets: { NAME: { env: VARIABLE } }`");
+            } else {
+                problem.help(format!("declared are: `{}`", known.join("`, `")));
+            }
+            return None;
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        slot.slot.clone()
+    }
+
+    fn names(&self) -> Vec<SecretName> {
+        self.slots.values().map(|slot| slot.name.clone()).collect()
+    }
+
+    fn warn_of_unused(&self, root: &Section, problems: &mut Problems) {
+        let Some(section) = root.get("secrets") else { return };
+        for name in self.slots.keys().filter(|name| !self.used.borrow().contains(*name)) {
+            if let Some(entry) = section.get(name) {
+                problems
+                    .warning(codes::NO_EFFECT, entry.path(), format!("nothing uses the secret `{name}`"))
+                    .on_key();
+            }
+        }
+    }
+}
+
+fn read_secret(
+    name: &SecretName,
+    section: &Section,
+    process: &Process,
+    options: &Options<'_>,
+    problems: &mut Problems,
+) -> Option<Arc<SecretSlot>> {
+    if !section.value().is_mapping() {
+        problems
+            .error(codes::INLINE_SECRET, section.path(), "a secret is never written into the configuration")
+            .blank_value()
+            .help("refer to it: `{ env: VARIABLE }` or `{ file: /run/secrets/name }`");
+        return None;
+    }
+    let spec = section.decode::<SecretSpec>(problems)?;
+    let reference = match (spec.env, spec.file) {
+        (Some(variable), None) => SecretRef::Env(variable),
+        (None, Some(file)) => SecretRef::File(options.directory.join(file)),
+        _ => {
+            problems
+                .error(
+                    codes::BAD_VALUE,
+                    section.path(),
+                    "a secret comes from exactly one of `env` and `file`",
+                )
+                .help("`{ env: VARIABLE }` or `{ file: /run/secrets/name }`");
+            return None;
+        }
+    };
+    if options.secrets == Secrets::Assume {
+        return None;
+    }
+    let keep = spec.keep_last_good.map_or(DEFAULT_KEEP_LAST_GOOD, |span| span.0);
+    match process.secrets.resolve(name, &reference, keep) {
+        Ok(slot) => Some(slot),
+        Err(why) => {
+            let key = if matches!(reference, SecretRef::Env(_)) { "env" } else { "file" };
+            let at = section.get(key).unwrap_or_else(|| section.clone());
+            problems
+                .error(codes::SECRET_MISSING, at.path(), format!("the secret `{name}` cannot be used: {why}"))
+                .help("without its secret no request could be sent, so this configuration is refused");
+            None
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! `routes`: each with its match, its policies in the fixed order, and the index over all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::router::{PathPattern, RouteMatch, RouteProblem, Router};
+use super::upstreams::{Declared, Entry, UpstreamPlan};
+use super::{Options, Process, Slots, matching};
+use crate::config::{Problems, Section, codes};
+use crate::names::{RouteName, UpstreamName};
+use crate::policy::origin::{ReverseMap, WayBack};
+use crate::policy::{Build, Chain, KINDS, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
+use crate::telemetry::RouteMetrics;
+use crate::upstream::Scheme;
+
+/// The most routes of one configuration.
+pub const MAX_ROUTES: usize = 20_000;
+
+/// One compiled route.
+pub struct Route {
+    /// Its name: label, problem document, log.
+    pub name: RouteName,
+    /// A hash of what is written: part of every cache key, so that an answer shaped by other rules is never found.
+    pub fingerprint: u64,
+    /// Its policies.
+    pub chain: Chain,
+    /// What the journey reads itself.
+    pub settings: Settings,
+    /// Where it leads; `None` where it answers itself.
+    pub upstream: Option<Arc<UpstreamPlan>>,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl Route {
+    /// Whether the miss is our own exchange: everything from an `api`, and what is shaped. The rest is Pingora's stock path.
+    #[must_use]
+    pub fn holds_answer(&self) -> bool {
+        self.settings.json.is_some() || self.upstream.as_ref().is_some_and(|u| u.kind == UpstreamKind::Api)
+    }
+}
+
+/// A route as far as the first pass reads it.
+struct Draft<'a> {
+    name: RouteName,
+    section: Section,
+    matched: RouteMatch,
+    shape: PathShape,
+    upstream: Option<&'a Entry>,
+}
+
+const KNOWN: [&str; 12] = [
+    "name",
+    "match",
+    "upstream",
+    "redirect",
+    "respond",
+    "rewrite",
+    "request",
+    "rateLimit",
+    "concurrency",
+    "upgrade",
+    "cache",
+    "response",
+];
+const PLANNED: [&str; 9] = ["when", "split", "mirror", "cors", "access", "auth", "wasm", "slo", "team"];
+
+/// Every route, the index over them and the upstreams they use.
+type Compiled = (Vec<Arc<Route>>, Router, BTreeMap<UpstreamName, Arc<UpstreamPlan>>);
+
+/// Compiles all routes; `None` where a mistake makes that impossible.
+pub(super) fn compile(
+    root: &Section,
+    declared: &Declared,
+    secrets: &Slots,
+    process: &Process,
+    options: &Options<'_>,
+    problems: &mut Problems,
+) -> Option<Compiled> {
+    let section = root.require("routes", problems)?;
+    let items = section.items(problems);
+    if items.is_empty() && section.value().is_sequence() {
+        problems.error(codes::MISSING_KEY, section.path(), "no route, so every request would be a 404");
+    }
+    if items.len() > MAX_ROUTES {
+        problems.error(codes::BAD_VALUE, section.path(), format!("at most {MAX_ROUTES} routes"));
+        return None;
+    }
+    let drafts: Vec<Draft<'_>> = items.iter().filter_map(|item| draft(item, declared, problems)).collect();
+    duplicate_names(&drafts, problems);
+
+    let matches: Vec<RouteMatch> = drafts.iter().map(|draft| draft.matched.clone()).collect();
+    let router = match Router::build(&matches) {
+        Ok(router) => Some(router),
+        Err(found) => {
+            for problem in found {
+                report(&problem, &drafts, problems);
+            }
+            None
+        }
+    };
+    let upstreams = declared.build(process, options, problems);
+    let reverse = reverse_maps(&drafts);
+    let mut routes = Vec::with_capacity(drafts.len());
+    for draft in &drafts {
+        routes.push(Arc::new(route(draft, &reverse, &upstreams, secrets, process, options, problems)));
+    }
+    Some((routes, router?, upstreams))
+}
+
+fn draft<'a>(section: &Section, declared: &'a Declared, problems: &mut Problems) -> Option<Draft<'a>> {
+    section.check_keys(&KNOWN, &PLANNED, problems);
+    if let Some(response) = section.get("response") {
+        response.check_keys(
+            &["json", "headers", "errors"],
+            &["status", "hold", "onLeak", "compress", "body"],
+            problems,
+        );
+    }
+    let name = name(section, problems);
+    let target = target(section, declared, problems);
+    let matched =
+        matching::read(section.get("match").as_ref(), name.as_ref().map_or("", RouteName::as_str), problems);
+    let (name, (matched, shape), upstream) = (name?, matched?, target?);
+    if let (Some(entry), PathPattern::Prefix(prefix)) = (upstream, &matched.path)
+        && entry.kind == UpstreamKind::Api
+        && prefix == "/"
+        && matched.headers.is_empty()
+        && matched.query.is_empty()
+    {
+        let at = section.get("match").unwrap_or_else(|| section.clone());
+        problems
+            .warning(
+                codes::CATCH_ALL_TO_API,
+                at.path(),
+                "every path leads to somebody else's API, with our credential",
+            )
+            .help("name the part of it that the app needs, such as `prefix: /api/weather`");
+    }
+    Some(Draft { name, section: section.clone(), matched, shape, upstream })
+}
+
+fn name(section: &Section, problems: &mut Problems) -> Option<RouteName> {
+    let at = section.require("name", problems)?;
+    let text = at.decode::<String>(problems)?;
+    match RouteName::parse(&text) {
+        Ok(name) => Some(name),
+        Err(why) => {
+            problems.error(codes::BAD_NAME, at.path(), format!("`{text}` is no name: {why}"));
+            None
+        }
+    }
+}
+
+/// `Some(None)`: the route answers itself. `None`: a mistake, recorded.
+fn target<'a>(
+    section: &Section,
+    declared: &'a Declared,
+    problems: &mut Problems,
+) -> Option<Option<&'a Entry>> {
+    let written: Vec<&str> =
+        ["upstream", "redirect", "respond"].into_iter().filter(|key| section.get(key).is_some()).collect();
+    match written.as_slice() {
+        ["upstream"] => {
+            let at = section.get("upstream")?;
+            let name = at.decode::<String>(problems)?;
+            declared.get(&name, &at, problems).map(Some)
+        }
+        [_] => Some(None),
+        [] => {
+            problems
+                .error(codes::NO_TARGET, section.path(), "this route leads nowhere")
+                .help("give it an `upstream`, a `redirect` or a `respond`");
+            None
+        }
+        several => {
+            problems.error(
+                codes::NO_TARGET,
+                section.path(),
+                format!("a route leads to one place, found `{}`", several.join("` and `")),
+            );
+            None
+        }
+    }
+}
+
+fn duplicate_names(drafts: &[Draft<'_>], problems: &mut Problems) {
+    let mut seen: BTreeMap<&str, &Section> = BTreeMap::new();
+    for draft in drafts {
+        if let Some(first) = seen.get(draft.name.as_str()) {
+            problems
+                .error(
+                    codes::DUPLICATE_NAME,
+                    draft.section.path(),
+                    format!("two routes are called `{}`", draft.name),
+                )
+                .related(first.path(), "the other one");
+        } else {
+            seen.insert(draft.name.as_str(), &draft.section);
+        }
+    }
+}
+
+fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems) {
+    let place = |index: usize| {
+        drafts.get(index).map(|draft| draft.section.get("match").unwrap_or_else(|| draft.section.clone()))
+    };
+    let name = |index: usize| drafts.get(index).map_or("?", |draft| draft.name.as_str());
+    match problem {
+        RouteProblem::Conflict { a, b } => {
+            if let (Some(first), Some(second)) = (place(*a), place(*b)) {
+                problems
+                    .error(
+                        codes::CONFLICTING_ROUTES,
+                        second.path(),
+                        format!("`{}` and `{}` match the very same requests", name(*a), name(*b)),
+                    )
+                    .related(first.path(), "the same match");
+            }
+        }
+        RouteProblem::Unreachable { route, by } => {
+            if let (Some(lost), Some(winner)) = (place(*route), place(*by)) {
+                problems
+                    .error(
+                        codes::UNREACHABLE_ROUTE,
+                        lost.path(),
+                        format!("no request reaches `{}`: `{}` takes them all", name(*route), name(*by)),
+                    )
+                    .related(winner.path(), "matches everything that the other one does");
+            }
+        }
+        RouteProblem::BadPath { route, why } | RouteProblem::BadTemplate { route, why } => {
+            if let Some(at) = place(*route) {
+                let at = at.get("path").unwrap_or(at);
+                problems.error(codes::BAD_PATTERN, at.path(), why.to_string());
+            }
+        }
+        RouteProblem::BadRegex { route, why } => {
+            if let Some(at) = place(*route) {
+                let at = at.get("path").unwrap_or(at);
+                problems.error(codes::BAD_PATTERN, at.path(), why.clone());
+            }
+        }
+    }
+}
+
+/// For each upstream, where its paths are public.
+fn reverse_maps(drafts: &[Draft<'_>]) -> BTreeMap<UpstreamName, Arc<ReverseMap>> {
+    let mut ways: BTreeMap<UpstreamName, (Vec<String>, Vec<WayBack>)> = BTreeMap::new();
+    for draft in drafts {
+        let Some(entry) = draft.upstream else { continue };
+        let (_, list) = ways.entry(entry.name.clone()).or_insert_with(|| (authorities(entry), Vec::new()));
+        list.extend(way_back(draft, &entry.settings.base_path));
+    }
+    ways.into_iter().map(|(name, (own, list))| (name, Arc::new(ReverseMap::new(own, list)))).collect()
+}
+
+fn authorities(entry: &Entry) -> Vec<String> {
+    let mut list = Vec::new();
+    for endpoint in &entry.settings.endpoints {
+        list.push(format!("{}:{}", endpoint.host, endpoint.port));
+        let default = match endpoint.scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        if endpoint.port == default {
+            list.push(endpoint.host.clone());
+        }
+    }
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+fn way_back(draft: &Draft<'_>, base: &str) -> Option<WayBack> {
+    let rewrite = draft.section.get("rewrite");
+    let text = |key: &str| {
+        rewrite.as_ref().and_then(|r| r.get(key)).and_then(|v| v.value().as_str().map(str::to_owned))
+    };
+    let trimmed = |path: &str| path.trim_end_matches('/').to_owned();
+    match &draft.matched.path {
+        PathPattern::Prefix(prefix) => {
+            if text("replaceFullPath").is_some() {
+                return None;
+            }
+            let inner = text("replacePrefixMatch").unwrap_or_else(|| prefix.clone());
+            Some(WayBack {
+                upstream: format!("{base}{}", trimmed(&inner)),
+                public: trimmed(prefix),
+                exact: false,
+            })
+        }
+        PathPattern::Exact(path) => {
+            let inner = text("replaceFullPath").unwrap_or_else(|| path.clone());
+            let upstream = format!("{base}{}", trimmed(&inner));
+            (!inner.contains('{')).then(|| WayBack { upstream, public: trimmed(path), exact: true })
+        }
+        PathPattern::Template(_) | PathPattern::Regex(_) => None,
+    }
+}
+
+fn route(
+    draft: &Draft<'_>,
+    reverse: &BTreeMap<UpstreamName, Arc<ReverseMap>>,
+    upstreams: &BTreeMap<UpstreamName, Arc<UpstreamPlan>>,
+    secrets: &Slots,
+    process: &Process,
+    _options: &Options<'_>,
+    problems: &mut Problems,
+) -> Route {
+    let facts = draft.upstream.map(|entry| UpstreamFacts {
+        kind: entry.kind,
+        base_path: entry.settings.base_path.clone(),
+        reverse: reverse.get(&entry.name).cloned().unwrap_or_default(),
+    });
+    let injected = draft
+        .upstream
+        .and_then(|entry| entry.injection.as_ref())
+        .and_then(|injection| injection.header.clone())
+        .into_iter()
+        .collect();
+    // Names were checked where the upstream was read; a slot that is missing here was reported there.
+    let secret = |name: &str| secrets.get(name, draft.section.path(), &mut Problems::new());
+    let mut build = Build {
+        route: &draft.name,
+        path: draft.shape.clone(),
+        upstream: facts,
+        injected,
+        secret: &secret,
+        limits: &process.limits,
+        problems,
+        settings: Settings::default(),
+        limit_names: Vec::new(),
+    };
+    let mut chain = Chain::default();
+    for kind in KINDS {
+        let section = match kind.place {
+            Place::Route => lookup(&draft.section, kind.key),
+            Place::Upstream => draft.upstream.and_then(|entry| lookup(&entry.section, kind.key)),
+            Place::Implied => None,
+        };
+        if let Some(policy) = (kind.compile)(section.as_ref(), &mut build) {
+            chain.push(policy);
+        }
+    }
+    let limit_names: Vec<&str> = build.limit_names.iter().map(String::as_str).collect();
+    let metrics = process.metrics.route(draft.name.as_str(), &limit_names);
+    Route {
+        name: draft.name.clone(),
+        fingerprint: fingerprint(draft),
+        chain,
+        settings: build.settings,
+        upstream: draft.upstream.and_then(|entry| upstreams.get(&entry.name)).cloned(),
+        metrics,
+    }
+}
+
+/// A hash of the route and its upstream as written, the same in every process.
+fn fingerprint(draft: &Draft<'_>) -> u64 {
+    let upstream = draft.upstream.map(|entry| entry.section.value());
+    let text = serde_yaml::to_string(&(draft.section.value(), upstream)).unwrap_or_default();
+    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(text)
+}
+
+fn lookup(section: &Section, key: &str) -> Option<Section> {
+    key.split('.').try_fold(section.clone(), |section, part| section.get(part))
+}

@@ -1,0 +1,34 @@
+//! `request.body`: how large a request body may be.
+//!
+//! The journey enforces it (`proxy/body.rs`): a declared length over the limit is 413 before the upstream hears of it, a body of
+//! unknown length is read ahead, and one that grows past the limit later aborts the exchange.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Build, Policy, UpstreamKind};
+use crate::config::Section;
+use crate::config::units::ByteSize;
+
+/// Default for an `api`: its requests are calls, not uploads.
+pub const API_MAX_BYTES: u64 = 1 << 20;
+/// Default for an `app`.
+pub const APP_MAX_BYTES: u64 = 16 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    max: ByteSize,
+}
+
+/// Sets the limit of the route.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let default = match build.kind() {
+        UpstreamKind::Api => API_MAX_BYTES,
+        UpstreamKind::App => APP_MAX_BYTES,
+    };
+    build.settings.body_max_bytes =
+        section.and_then(|s| s.decode::<Spec>(build.problems)).map_or(default, |spec| spec.max.0);
+    None
+}

@@ -1,0 +1,64 @@
+//! `concurrency`: how many requests of a route may be under way at once, in all or per client.
+//!
+//! Counted with `pingora_limits::inflight` (`limit::inflight`): an estimate that can only be too high, which is the safe side for a
+//! ceiling. The place is given back when the request ends, however it ends.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::rate_limit::{self, Subject};
+use super::{Build, Hooks, Policy, Reply, Verdict};
+use crate::config::Section;
+use crate::exchange::Exchange;
+use crate::limit::inflight::Concurrency;
+use crate::limit::{self, Key};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    max: NonZeroU32,
+    key: Option<Subject>,
+}
+
+struct Ceiling {
+    concurrency: Concurrency,
+    subject: Subject,
+    id: u64,
+}
+
+/// Compiles the ceiling. Without a key all clients share it.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let spec = section?.decode::<Spec>(build.problems)?;
+    Some(Arc::new(Ceiling {
+        concurrency: Concurrency::new(spec.max),
+        subject: spec.key.unwrap_or(Subject::Route),
+        id: rate_limit::limit_id(build.route.as_str(), "concurrency"),
+    }))
+}
+
+impl Policy for Ceiling {
+    fn hooks(&self) -> Hooks {
+        Hooks { request: true, ..Hooks::default() }
+    }
+
+    fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
+        let client = limit::client_subject(exchange.client);
+        let subject: &[u8] = match self.subject {
+            Subject::ClientIp => &client,
+            Subject::Route => b"",
+        };
+        match self.concurrency.try_enter(Key::new(self.id, subject)) {
+            Some(permit) => {
+                exchange.held.push(Box::new(permit));
+                Verdict::Continue
+            }
+            None => Verdict::Respond(Box::new(
+                Reply::problem(StatusCode::TOO_MANY_REQUESTS, "concurrency_limited")
+                    .with(http::header::RETRY_AFTER, HeaderValue::from_static("1")),
+            )),
+        }
+    }
+}

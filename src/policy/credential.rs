@@ -1,0 +1,339 @@
+//! `credential`: the secret that the upstream wants, set on the outgoing copy and nowhere else.
+//!
+//! It runs last on that copy. Every spelling of the field that the client may have sent is removed first (`x_api_key` for
+//! `x-api-key`: many servers read them alike). Without a usable secret the request is not sent: 503.
+//!
+//! The rendered field is kept per version of the secret, so a request copies a reference and a rotation renders anew.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::RequestHeader;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Build, Fault, Hooks, Policy};
+use crate::config::{Problems, Section, codes};
+use crate::exchange::Exchange;
+use crate::secret::SecretSlot;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    bearer: Option<String>,
+    api_key: Option<ApiKeySpec>,
+    basic: Option<BasicSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ApiKeySpec {
+    #[serde(rename = "in")]
+    place: PlaceSpec,
+    name: String,
+    secret: String,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum PlaceSpec {
+    Header,
+    Query,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct BasicSpec {
+    username: String,
+    password: String,
+}
+
+/// How the secret is written into the request.
+enum Form {
+    Bearer,
+    Header,
+    Basic { username: String },
+    Query { parameter: String },
+}
+
+struct Rendered {
+    version: u64,
+    value: HeaderValue,
+}
+
+struct Credential {
+    form: Form,
+    name: HeaderName,
+    slot: Arc<SecretSlot>,
+    rendered: ArcSwapOption<Rendered>,
+}
+
+/// What a credential puts into a request, known before any route is compiled.
+#[derive(Debug, Clone, Default)]
+pub struct Injection {
+    /// The header, in lower case with `-`; none for a key in the query.
+    pub header: Option<String>,
+    /// The secret's name and where it is written.
+    pub secret: Option<(String, Section)>,
+}
+
+/// Reads which header and which secret a `credential` uses, recording its mistakes. Called once per upstream.
+pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> {
+    section.check_keys(
+        &["bearer", "apiKey", "basic"],
+        &["oauth2ClientCredentials", "hmac", "awsSigV4", "when"],
+        problems,
+    );
+    let spec = section.decode::<Spec>(problems)?;
+    let count =
+        [spec.bearer.is_some(), spec.api_key.is_some(), spec.basic.is_some()].iter().filter(|b| **b).count();
+    if count != 1 {
+        problems
+            .error(
+                codes::BAD_VALUE,
+                section.path(),
+                "a credential is exactly one of `bearer`, `apiKey`, `basic`",
+            )
+            .help("for example `credential: { bearer: vendor-key }`");
+        return None;
+    }
+    let at = |keys: &[&str]| keys.iter().try_fold(section.clone(), |s, key| s.get(key));
+    if let Some(secret) = spec.bearer {
+        return Some(Injection {
+            header: Some("authorization".into()),
+            secret: Some((secret, at(&["bearer"])?)),
+        });
+    }
+    if let Some(basic) = spec.basic {
+        if basic.username.contains(':') || basic.username.bytes().any(|b| b.is_ascii_control()) {
+            problems.error(
+                codes::BAD_VALUE,
+                at(&["basic", "username"])?.path(),
+                "a user name has no `:` (RFC 7617 §2)",
+            );
+            return None;
+        }
+        return Some(Injection {
+            header: Some("authorization".into()),
+            secret: Some((basic.password, at(&["basic", "password"])?)),
+        });
+    }
+    let key = spec.api_key?;
+    let secret = Some((key.secret, at(&["apiKey", "secret"])?));
+    if key.place == PlaceSpec::Query {
+        if key.name.is_empty() || !key.name.bytes().all(is_unreserved) {
+            problems.error(
+                codes::BAD_VALUE,
+                at(&["apiKey", "name"])?.path(),
+                "a query parameter is made of `A-Z a-z 0-9 - . _ ~`",
+            );
+            return None;
+        }
+        return Some(Injection { header: None, secret });
+    }
+    match HeaderName::try_from(key.name.as_str()) {
+        Ok(name)
+            if !matches!(name.as_str(), "host" | "connection" | "content-length" | "transfer-encoding") =>
+        {
+            Some(Injection { header: Some(spelling(name.as_str())), secret })
+        }
+        _ => {
+            problems.error(
+                codes::BAD_VALUE,
+                at(&["apiKey", "name"])?.path(),
+                format!("`{}` cannot carry a credential", key.name),
+            );
+            None
+        }
+    }
+}
+
+/// Compiles the credential of the upstream for one route. Mistakes were recorded by [`inspect`].
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let mut seen_before = Problems::new();
+    let spec = section?.decode::<Spec>(&mut seen_before)?;
+    let (form, name, secret) = if let Some(secret) = spec.bearer {
+        (Form::Bearer, header::AUTHORIZATION, secret)
+    } else if let Some(basic) = spec.basic {
+        (Form::Basic { username: basic.username }, header::AUTHORIZATION, basic.password)
+    } else {
+        let key = spec.api_key?;
+        match key.place {
+            PlaceSpec::Header => (Form::Header, HeaderName::try_from(key.name.as_str()).ok()?, key.secret),
+            PlaceSpec::Query => (Form::Query { parameter: key.name }, header::AUTHORIZATION, key.secret),
+        }
+    };
+    let slot = (build.secret)(&secret)?;
+    Some(Arc::new(Credential { form, name, slot, rendered: ArcSwapOption::empty() }))
+}
+
+impl Credential {
+    /// The field's value for the secret as it is now.
+    fn value(&self) -> Result<HeaderValue, Fault> {
+        let current = self.slot.current().ok_or(Fault::SecretMissing)?;
+        if let Some(rendered) = self.rendered.load().as_ref()
+            && rendered.version == current.version
+        {
+            return Ok(rendered.value.clone());
+        }
+        let secret = current.secret.expose();
+        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(match &self.form {
+            Form::Bearer => [b"Bearer ".as_slice(), secret].concat(),
+            Form::Header => secret.to_vec(),
+            Form::Basic { username } => {
+                let pair = Zeroizing::new([username.as_bytes(), b":", secret].concat());
+                let mut value = String::from("Basic ");
+                base64::engine::general_purpose::STANDARD.encode_string(pair.as_slice(), &mut value);
+                value.into_bytes()
+            }
+            Form::Query { parameter } => {
+                let mut pair = format!("{parameter}=").into_bytes();
+                percent_encode(secret, &mut pair);
+                pair
+            }
+        });
+        let mut value = HeaderValue::from_bytes(&bytes).map_err(|_| Fault::SecretMissing)?;
+        value.set_sensitive(true);
+        self.rendered.store(Some(Arc::new(Rendered { version: current.version, value: value.clone() })));
+        Ok(value)
+    }
+}
+
+impl Policy for Credential {
+    fn hooks(&self) -> Hooks {
+        Hooks { upstream_request: true, ..Hooks::default() }
+    }
+
+    fn upstream_request_filter(
+        &self,
+        head: &mut RequestHeader,
+        _exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        let value = self.value()?;
+        if let Form::Query { parameter } = &self.form {
+            let pair = value.to_str().map_err(|_| Fault::SecretMissing)?;
+            let path = head.uri.path();
+            let rest =
+                head.uri.query().map(|query| without_parameter(query, parameter)).filter(|q| !q.is_empty());
+            let target = Zeroizing::new(match rest {
+                Some(query) => format!("{path}?{query}&{pair}"),
+                None => format!("{path}?{pair}"),
+            });
+            let uri = http::Uri::try_from(target.as_str()).map_err(|_| Fault::BadTarget)?;
+            head.set_uri(uri);
+            return Ok(());
+        }
+        remove_every_spelling(head, self.name.as_str());
+        head.insert_header(self.name.clone(), value).map_err(|_| Fault::Internal)
+    }
+}
+
+/// Removes each field whose name is `name` once `_` is read as `-`.
+fn remove_every_spelling(head: &mut RequestHeader, name: &str) {
+    let wanted = spelling(name);
+    let twins: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|key| {
+            key.as_str().len() == wanted.len()
+                && key.as_str().bytes().map(|b| if b == b'_' { b'-' } else { b }).eq(wanted.bytes())
+        })
+        .cloned()
+        .collect();
+    for twin in &twins {
+        head.remove_header(twin);
+    }
+}
+
+fn spelling(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// The query without the parameter, however the client spelled its name.
+fn without_parameter(query: &str, parameter: &str) -> String {
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+            !decoded(name).eq_ignore_ascii_case(parameter)
+        })
+        .collect();
+    kept.join("&")
+}
+
+/// Percent-decoding of a parameter's name; what is no escape stays.
+pub fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex =
+            (byte == b'%').then(|| tail.get(..2)).flatten().and_then(|pair| std::str::from_utf8(pair).ok());
+        match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(value) => {
+                out.push(value);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(if byte == b'+' { b' ' } else { byte });
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Percent-encodes everything that is not unreserved (RFC 3986 §2.3).
+pub fn percent_encode(bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: [u8; 16] = *b"0123456789ABCDEF";
+    for &byte in bytes {
+        if is_unreserved(byte) {
+            out.push(byte);
+        } else {
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_the_clients_copy_goes() {
+        let mut head = RequestHeader::build("GET", b"/", None).expect("a request");
+        for name in ["x-api-key", "X_Api_Key", "x_api-key", "x-api-keys", "x-other"] {
+            head.append_header(name.to_owned(), "client").expect(name);
+        }
+        remove_every_spelling(&mut head, "X-Api-Key");
+        let mut left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-api-keys", "x-other"]);
+    }
+
+    #[test]
+    fn the_clients_query_key_goes_in_any_encoding() {
+        assert_eq!(without_parameter("a=1&%6b%65y=mine&KEY=x&b", "key"), "a=1&b");
+        assert_eq!(without_parameter("key", "key"), "");
+    }
+
+    #[test]
+    fn a_secret_in_a_query_is_percent_encoded() {
+        let mut out = Vec::new();
+        percent_encode(b"a&b=c d%", &mut out);
+        assert_eq!(out, b"a%26b%3Dc%20d%25");
+    }
+
+    #[test]
+    fn decoding_leaves_what_is_no_escape() {
+        assert_eq!(decoded("a%2"), "a%2");
+        assert_eq!(decoded("%zz%41+"), "%zzA ");
+    }
+}

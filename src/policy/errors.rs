@@ -1,0 +1,95 @@
+//! `response.errors`: whether the upstream's own error bodies reach the client.
+//!
+//! For an `api` they do not: an error body names hosts, stacks and versions. For an `app` they do. A vendor's 401, 407 and 429
+//! are about us, not about the client, and never pass from an `api`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Build, Policy, UpstreamKind};
+use crate::config::{Section, codes};
+
+/// Which error answers of the upstream pass as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Errors {
+    /// None: the status stays, the body is ours.
+    #[default]
+    Mask,
+    /// All.
+    Pass,
+    /// Those with these statuses.
+    PassOnly(Vec<u16>),
+}
+
+impl Errors {
+    /// Whether an answer of this status is masked.
+    #[must_use]
+    pub fn masks(&self, status: u16) -> bool {
+        status >= 400
+            && match self {
+                Self::Mask => true,
+                Self::Pass => false,
+                Self::PassOnly(list) => !list.contains(&status),
+            }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Word {
+    Mask,
+    Pass,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    pass: Vec<u16>,
+}
+
+/// Sets what passes.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    build.settings.errors = match build.kind() {
+        UpstreamKind::Api => Errors::Mask,
+        UpstreamKind::App => Errors::Pass,
+    };
+    let section = section?;
+    if section.value().is_mapping() {
+        let list = section.decode::<List>(build.problems)?;
+        for status in list.pass.iter().filter(|status| !(400..600).contains(*status)) {
+            build.problems.error(codes::BAD_VALUE, section.path(), format!("`{status}` is no error status"));
+        }
+        if build.kind() == UpstreamKind::Api
+            && let Some(status) = list.pass.iter().find(|status| matches!(status, 401 | 407 | 429))
+        {
+            build
+                .problems
+                .error(
+                    codes::NO_EFFECT,
+                    section.path(),
+                    format!("`{status}` from an `api` is about our credential or quota and never passes"),
+                )
+                .help("remove it; the client gets 502 or 503 instead");
+        }
+        build.settings.errors = Errors::PassOnly(list.pass);
+    } else {
+        build.settings.errors = match section.decode::<Word>(build.problems)? {
+            Word::Mask => Errors::Mask,
+            Word::Pass => Errors::Pass,
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_are_masked_and_only_where_not_listed() {
+        assert!(Errors::Mask.masks(500) && !Errors::Mask.masks(304) && !Errors::Pass.masks(500));
+        let some = Errors::PassOnly(vec![422]);
+        assert!(some.masks(400) && !some.masks(422));
+    }
+}

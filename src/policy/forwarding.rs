@@ -1,0 +1,88 @@
+//! `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` (RFC 7239) for an `app`.
+//!
+//! They are ours: what a client sends in them is dropped, unless the connection comes from a trusted proxy, whose chain is
+//! extended. An `api` gets none of them: it has no business with our clients' addresses.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use pingora::http::RequestHeader;
+
+use super::{Build, Fault, Hooks, Policy, UpstreamKind};
+use crate::config::Section;
+use crate::exchange::Exchange;
+
+struct Forwarding {
+    kind: UpstreamKind,
+}
+
+/// Every field that speaks of the client's address or of the way it came by; spelled in lower case.
+pub const FIELDS: [&str; 8] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Implied by the kind of upstream.
+pub fn compile(_section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    build.upstream.as_ref()?;
+    Some(Arc::new(Forwarding { kind: build.kind() }))
+}
+
+impl Policy for Forwarding {
+    fn hooks(&self) -> Hooks {
+        Hooks { upstream_request: true, ..Hooks::default() }
+    }
+
+    fn upstream_request_filter(
+        &self,
+        head: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        let chain = exchange.peer_is_trusted.then(|| joined(head, "x-forwarded-for")).flatten();
+        let forwarded = exchange.peer_is_trusted.then(|| joined(head, "forwarded")).flatten();
+        for name in FIELDS {
+            head.remove_header(name);
+        }
+        if self.kind == UpstreamKind::Api {
+            return Ok(());
+        }
+        let peer = exchange.peer.ip().to_canonical();
+        let addresses = match chain {
+            Some(chain) => format!("{chain}, {peer}"),
+            None => peer.to_string(),
+        };
+        let authority = exchange.authority();
+        let mut element = match forwarded {
+            Some(chain) => format!("{chain}, for="),
+            None => String::from("for="),
+        };
+        match peer {
+            IpAddr::V4(address) => _ = write!(element, "{address}"),
+            IpAddr::V6(address) => _ = write!(element, "\"[{address}]\""),
+        }
+        _ = write!(element, ";host=\"{authority}\";proto={}", exchange.scheme.as_str());
+        insert(head, "x-forwarded-for", &addresses)?;
+        insert(head, "x-forwarded-host", &authority)?;
+        insert(head, "x-forwarded-proto", exchange.scheme.as_str())?;
+        insert(head, "forwarded", &element)
+    }
+}
+
+fn joined(head: &RequestHeader, name: &str) -> Option<String> {
+    let lines: Vec<&str> =
+        head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::trim).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+fn insert(head: &mut RequestHeader, name: &'static str, value: &str) -> Result<(), Fault> {
+    let value = HeaderValue::from_str(value).map_err(|_| Fault::Internal)?;
+    head.insert_header(name, value).map_err(|_| Fault::Internal)
+}

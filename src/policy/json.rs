@@ -1,0 +1,85 @@
+//! `response.json`: which parts of a JSON answer the client gets.
+//!
+//! The body is held, shaped, and only then stored and sent; what cannot be shaped is 502, never the original. The tokens are
+//! `body::json`'s work.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Build, Policy};
+use crate::body::json::Shape;
+use crate::config::units::ByteSize;
+use crate::config::{Section, codes};
+
+/// The largest body that is shaped, where `max` is not written: it is held in memory, twice for a moment.
+pub const DEFAULT_MAX_BYTES: u64 = 2 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    #[serde(default)]
+    keep: Vec<String>,
+    #[serde(default)]
+    remove: Vec<String>,
+    max: Option<ByteSize>,
+}
+
+/// A compiled shape with the bound of what it takes.
+#[derive(Debug)]
+pub struct JsonShaping {
+    /// What stays.
+    pub shape: Shape,
+    /// The largest body that is held for it.
+    pub max_bytes: usize,
+}
+
+/// Compiles `keep` and `remove`.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let section = section?;
+    section.check_keys(&["keep", "remove", "max"], &["rename", "mask", "schema", "envelope"], build.problems);
+    let spec = section.decode::<Spec>(build.problems)?;
+    if build.upstream.is_none() {
+        build.problems.error(
+            codes::NO_EFFECT,
+            section.path(),
+            "there is no upstream whose answer could be shaped on this route",
+        );
+        return None;
+    }
+    if spec.keep.is_empty() && spec.remove.is_empty() {
+        build
+            .problems
+            .error(
+                codes::NO_EFFECT,
+                section.path(),
+                "`response.json` without `keep` or `remove` does nothing",
+            )
+            .help("name what to keep or what to remove, such as `remove: [\"$.internal_id\"]`");
+        return None;
+    }
+    let keep: Vec<&str> = spec.keep.iter().map(String::as_str).collect();
+    let remove: Vec<&str> = spec.remove.iter().map(String::as_str).collect();
+    match Shape::compile(&keep, &remove) {
+        Ok(shape) => {
+            let max_bytes = spec.max.map_or(DEFAULT_MAX_BYTES, |max| max.0);
+            build.settings.json =
+                Some(JsonShaping { shape, max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX) });
+        }
+        Err(problem) => {
+            let list = if keep.contains(&problem.which.as_str()) { "keep" } else { "remove" };
+            let at = section
+                .get(list)
+                .and_then(|list| {
+                    list.items(build.problems)
+                        .into_iter()
+                        .find(|item| item.value().as_str() == Some(problem.which.as_str()))
+                })
+                .unwrap_or_else(|| section.clone());
+            build.problems.error(codes::BAD_PATTERN, at.path(), problem.to_string()).help(
+                "paths look like `$.station.owner_email`, `$.items[*].id`, `$['odd name']`, `$.list[0]`",
+            );
+        }
+    }
+    None
+}

@@ -1,0 +1,324 @@
+//! The catalogue of policies: what may be asked for on a route or an upstream, one file per kind.
+//!
+//! [`KINDS`] is the one place that says in which order they run, whatever order the YAML is in: an operator chooses which,
+//! never when. A policy sees the head that it may change and the [`Exchange`]; it never sees the session, the plan or another
+//! policy. Hooks are named after the Pingora callbacks that call them.
+//!
+//! ```text
+//! request_filter            body · rateLimit · concurrency · redirect · respond           (in this order, before the cache)
+//! upstream_request_filter   rewrite · request.headers · forwarding · credential           (outgoing copy only; secret last)
+//! upstream_response_filter  response.errors · origin · response.headers                   (before the store)
+//! response_filter           rateLimit fields                                              (per client, after the store)
+//! ```
+
+pub mod body_limit;
+pub mod cache;
+pub mod concurrency;
+pub mod credential;
+pub mod errors;
+pub mod fault;
+pub mod forwarding;
+pub mod json;
+pub mod origin;
+pub mod rate_limit;
+pub mod redirect;
+pub mod reply;
+pub mod request_headers;
+pub mod respond;
+pub mod response_headers;
+pub mod rewrite;
+pub mod upgrade;
+
+use std::sync::Arc;
+
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::config::{Problems, Section};
+use crate::exchange::Exchange;
+use crate::limit;
+use crate::names::RouteName;
+use crate::secret::SecretSlot;
+
+pub use fault::Fault;
+pub use reply::Reply;
+
+/// Whether a request goes on.
+#[must_use]
+#[derive(Debug)]
+pub enum Verdict {
+    /// To the next step.
+    Continue,
+    /// No further: this is the answer.
+    Respond(Box<Reply>),
+}
+
+/// What a policy takes part in; asked once, when the route is compiled, so that no request calls an empty hook.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hooks {
+    /// Has a [`Policy::request_filter`].
+    pub request: bool,
+    /// Has a [`Policy::upstream_request_filter`].
+    pub upstream_request: bool,
+    /// Has a [`Policy::upstream_response_filter`].
+    pub upstream_response: bool,
+    /// Has a [`Policy::response_filter`].
+    pub response: bool,
+}
+
+/// One compiled policy of one route. Immutable: it lives as long as its configuration.
+pub trait Policy: Send + Sync {
+    /// Which of the hooks below do something.
+    fn hooks(&self) -> Hooks;
+
+    /// Before the cache: may answer instead of the upstream. Runs on hits too.
+    fn request_filter(&self, _exchange: &mut Exchange) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// On the outgoing copy of the head, for every attempt. Nothing done here is seen by the cache key or the log.
+    ///
+    /// # Errors
+    /// A [`Fault`]: the request is not sent.
+    fn upstream_request_filter(
+        &self,
+        _head: &mut RequestHeader,
+        _exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// On the head of the upstream's answer, before it is stored.
+    ///
+    /// # Errors
+    /// A [`Fault`]: the answer is neither stored nor passed on.
+    fn upstream_response_filter(
+        &self,
+        _head: &mut ResponseHeader,
+        _exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// On the head that goes to this client, whether it comes from the upstream, the cache or ourselves.
+    fn response_filter(&self, _head: &mut ResponseHeader, _exchange: &Exchange) {}
+}
+
+/// The two kinds of upstream (`kind:`); every default hangs on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// Somebody else's API: hidden, nothing passes unless listed.
+    Api,
+    /// Our own web app: trusted, works behind the gate as without it.
+    App,
+}
+
+/// What a policy may know of its route's upstream while it is compiled.
+#[derive(Debug, Clone)]
+pub struct UpstreamFacts {
+    /// `kind:`.
+    pub kind: UpstreamKind,
+    /// Path below which everything of this upstream lies, without a slash at the end; often empty.
+    pub base_path: String,
+    /// Where the public paths of this upstream lie, for the way back.
+    pub reverse: Arc<origin::ReverseMap>,
+}
+
+/// How a path is matched, as far as `rewrite` needs to know.
+#[derive(Debug, Clone)]
+pub enum PathShape {
+    /// `prefix:`, with what it says.
+    Prefix(String),
+    /// `template:` or `regex:`, with the names that it captures.
+    Captures(Vec<String>),
+    /// `exact:` or no path at all.
+    Whole,
+}
+
+/// Settings that the journey reads itself, because they are no hook: limits, cache, body work.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The largest request body.
+    pub body_max_bytes: u64,
+    /// How answers are cached; `None`: not at all.
+    pub cache: Option<cache::CacheSettings>,
+    /// Whether a WebSocket may be opened.
+    pub websocket: bool,
+    /// Which error bodies of the upstream are passed on.
+    pub errors: errors::Errors,
+    /// Whether the client's `Authorization` reaches the upstream.
+    pub forwards_authorization: bool,
+    /// Whether the client's cookies reach the upstream.
+    pub forwards_cookies: bool,
+    /// JSON shaping of the answer.
+    pub json: Option<json::JsonShaping>,
+}
+
+/// What a kind is given to compile itself for one route.
+pub struct Build<'a> {
+    /// The route's name.
+    pub route: &'a RouteName,
+    /// Its path match.
+    pub path: PathShape,
+    /// Its upstream; `None` for `redirect` and `respond`.
+    pub upstream: Option<UpstreamFacts>,
+    /// Header names that the upstream's credential injects, in lower case.
+    pub injected: Vec<String>,
+    /// A secret by name; `None` (and a recorded problem) where there is none.
+    pub secret: &'a dyn Fn(&str) -> Option<Arc<SecretSlot>>,
+    /// The table of the limits: lives as long as the process.
+    pub limits: &'a Arc<limit::Table>,
+    /// Where mistakes go.
+    pub problems: &'a mut Problems,
+    /// What the journey reads itself.
+    pub settings: Settings,
+    /// The names of the rate limits, in order: the index is the one that the metrics know.
+    pub limit_names: Vec<String>,
+}
+
+impl Build<'_> {
+    /// The kind of the upstream; a route without one is treated as an `api`, the stricter.
+    #[must_use]
+    pub fn kind(&self) -> UpstreamKind {
+        self.upstream.as_ref().map_or(UpstreamKind::Api, |facts| facts.kind)
+    }
+}
+
+/// Where a kind's settings stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On a route, at the dotted key.
+    Route,
+    /// On the upstream, at the dotted key.
+    Upstream,
+    /// Nowhere: it follows from the kind of upstream.
+    Implied,
+}
+
+/// One kind of policy.
+pub struct Kind {
+    /// Its key in the YAML, dotted where it is nested.
+    pub key: &'static str,
+    /// Where the key stands.
+    pub place: Place,
+    /// Compiles the settings (`None`: not written, defaults apply). Returns nothing where there is no hook to run.
+    pub compile: fn(Option<&Section>, &mut Build<'_>) -> Option<Arc<dyn Policy>>,
+}
+
+/// Every kind, in the order of execution.
+///
+/// The limits stand before `redirect` and `respond`, so that an answer of our own is limited too. On the outgoing copy the
+/// credential is last: nothing that runs before it can see, copy or remove the secret. On the way back the errors are masked
+/// before the origins are erased, and `response.headers` is last of the stored part, so that what it sets is what is stored.
+pub const KINDS: &[Kind] = &[
+    Kind { key: "request.body", place: Place::Route, compile: body_limit::compile },
+    Kind { key: "rateLimit", place: Place::Route, compile: rate_limit::compile },
+    Kind { key: "concurrency", place: Place::Route, compile: concurrency::compile },
+    Kind { key: "redirect", place: Place::Route, compile: redirect::compile },
+    Kind { key: "respond", place: Place::Route, compile: respond::compile },
+    Kind { key: "cache", place: Place::Route, compile: cache::compile },
+    Kind { key: "upgrade", place: Place::Route, compile: upgrade::compile },
+    Kind { key: "rewrite", place: Place::Route, compile: rewrite::compile },
+    Kind { key: "request", place: Place::Route, compile: request_headers::compile },
+    Kind { key: "forwarding", place: Place::Implied, compile: forwarding::compile },
+    Kind { key: "credential", place: Place::Upstream, compile: credential::compile },
+    Kind { key: "response.errors", place: Place::Route, compile: errors::compile },
+    Kind { key: "origin", place: Place::Implied, compile: origin::compile },
+    Kind { key: "response.json", place: Place::Route, compile: json::compile },
+    Kind { key: "response.headers", place: Place::Route, compile: response_headers::compile },
+];
+
+/// The compiled policies of one route, sorted by hook.
+#[derive(Default)]
+pub struct Chain {
+    request: Vec<Arc<dyn Policy>>,
+    upstream_request: Vec<Arc<dyn Policy>>,
+    upstream_response: Vec<Arc<dyn Policy>>,
+    response: Vec<Arc<dyn Policy>>,
+}
+
+impl Chain {
+    /// Adds a policy behind those that are there.
+    pub fn push(&mut self, policy: Arc<dyn Policy>) {
+        let hooks = policy.hooks();
+        if hooks.request {
+            self.request.push(policy.clone());
+        }
+        if hooks.upstream_request {
+            self.upstream_request.push(policy.clone());
+        }
+        if hooks.upstream_response {
+            self.upstream_response.push(policy.clone());
+        }
+        if hooks.response {
+            self.response.push(policy);
+        }
+    }
+
+    /// Runs the policies that may answer by themselves; the first answer ends it.
+    pub fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
+        for policy in &self.request {
+            if let Verdict::Respond(reply) = policy.request_filter(exchange) {
+                return Verdict::Respond(reply);
+            }
+        }
+        Verdict::Continue
+    }
+
+    /// Prepares the outgoing head.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub fn upstream_request_filter(
+        &self,
+        head: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        self.upstream_request.iter().try_for_each(|policy| policy.upstream_request_filter(head, exchange))
+    }
+
+    /// Cleans the upstream's head.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub fn upstream_response_filter(
+        &self,
+        head: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        self.upstream_response.iter().try_for_each(|policy| policy.upstream_response_filter(head, exchange))
+    }
+
+    /// Adds what is this client's alone.
+    pub fn response_filter(&self, head: &mut ResponseHeader, exchange: &Exchange) {
+        for policy in &self.response {
+            policy.response_filter(head, exchange);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credential_is_the_last_to_touch_the_outgoing_head() {
+        let place = |key: &str| KINDS.iter().position(|kind| kind.key == key).expect(key);
+        for earlier in ["rewrite", "request", "forwarding"] {
+            assert!(place(earlier) < place("credential"), "{earlier} must not see the secret");
+        }
+    }
+
+    #[test]
+    fn limits_come_before_answers_of_our_own() {
+        let place = |key: &str| KINDS.iter().position(|kind| kind.key == key).expect(key);
+        assert!(place("rateLimit") < place("redirect") && place("rateLimit") < place("respond"));
+    }
+
+    #[test]
+    fn every_kind_has_its_own_key() {
+        let mut keys: Vec<_> = KINDS.iter().map(|kind| kind.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), KINDS.len());
+    }
+}

@@ -1,0 +1,193 @@
+//! `rateLimit`: at most so many requests in a window, per client.
+//!
+//! Exact GCRA (`limit::Table`): a client that stays below its quota never sees a refusal, one that exceeds it is told when to come
+//! back. A refusal is a problem document on a connection that stays open; `RateLimit` and `RateLimit-Policy` go out with every
+//! answer of the route, hits included.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::http::ResponseHeader;
+use serde::Deserialize;
+
+use super::{Build, Hooks, Policy, Reply, Verdict};
+use crate::config::units::Timespan;
+use crate::config::{Section, codes};
+use crate::exchange::{Exchange, LimitOutcome};
+use crate::limit::{self, Decision, Key, Quota, Table};
+use crate::names::LimitName;
+
+/// The most limits that one route can have: each costs a look-up per request and a metric.
+pub const MAX_LIMITS: usize = 8;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    name: Option<String>,
+    requests: NonZeroU32,
+    window: Timespan,
+    burst: Option<NonZeroU32>,
+    key: Option<Subject>,
+}
+
+/// Who shares a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Subject {
+    /// Each client address has its own (IPv6 by /64).
+    #[serde(rename = "client.ip")]
+    ClientIp,
+    /// All clients of the route share one.
+    #[serde(rename = "route")]
+    Route,
+}
+
+struct Limit {
+    name: LimitName,
+    id: u64,
+    quota: Quota,
+    subject: Subject,
+}
+
+/// The limits of one route, in the order of the file.
+struct RateLimits {
+    limits: Vec<Limit>,
+    table: Arc<Table>,
+    policy_field: HeaderValue,
+}
+
+/// Compiles one limit or a list of them.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let section = section?;
+    let entries =
+        if section.value().is_sequence() { section.items(build.problems) } else { vec![section.clone()] };
+    if entries.len() > MAX_LIMITS {
+        build.problems.error(
+            codes::BAD_VALUE,
+            section.path(),
+            format!("a route has at most {MAX_LIMITS} rate limits"),
+        );
+        return None;
+    }
+    let mut limits: Vec<Limit> = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        if entry.value().is_mapping() {
+            entry.check_keys(
+                &["name", "requests", "window", "burst", "key"],
+                &["shadow", "countHits", "scope", "when"],
+                build.problems,
+            );
+        }
+        let Some(spec) = entry.decode::<Spec>(build.problems) else { continue };
+        let written = spec.name.unwrap_or_else(|| {
+            if entries.len() == 1 { "default".into() } else { format!("limit-{}", limits.len() + 1) }
+        });
+        let name = match LimitName::parse(&written) {
+            Ok(name) => name,
+            Err(why) => {
+                build.problems.error(codes::BAD_NAME, entry.path(), format!("`{written}` is no name: {why}"));
+                continue;
+            }
+        };
+        if limits.iter().any(|other| other.name == name) {
+            build.problems.error(
+                codes::DUPLICATE_NAME,
+                entry.path(),
+                format!("two rate limits of this route are called `{name}`"),
+            );
+            continue;
+        }
+        limits.push(Limit {
+            id: limit_id(build.route.as_str(), name.as_str()),
+            quota: Quota::new(spec.requests, spec.window.0, spec.burst.unwrap_or(spec.requests)),
+            subject: spec.key.unwrap_or(Subject::ClientIp),
+            name,
+        });
+    }
+    if limits.is_empty() {
+        return None;
+    }
+    build.limit_names = limits.iter().map(|limit| limit.name.as_str().to_owned()).collect();
+    let mut text = String::new();
+    for limit in &limits {
+        limit::fields::push_policy(&mut text, limit.name.as_str(), &limit.quota);
+    }
+    let policy_field = HeaderValue::try_from(text).ok()?;
+    Some(Arc::new(RateLimits { limits, table: build.limits.clone(), policy_field }))
+}
+
+impl Policy for RateLimits {
+    fn hooks(&self) -> Hooks {
+        Hooks { request: true, response: true, ..Hooks::default() }
+    }
+
+    fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
+        let now_ns = nanoseconds_since_start(exchange.received);
+        let client = limit::client_subject(exchange.client);
+        let mut refused: Option<Decision> = None;
+        for limit in &self.limits {
+            let subject: &[u8] = match limit.subject {
+                Subject::ClientIp => &client,
+                Subject::Route => b"",
+            };
+            let decision = self.table.decide(Key::new(limit.id, subject), &limit.quota, now_ns);
+            exchange.limits.push(LimitOutcome {
+                name: limit.name.clone(),
+                limit: decision.limit,
+                remaining: decision.remaining,
+                reset: decision.reset,
+                allowed: decision.allowed,
+                retry_after: decision.retry_after,
+            });
+            if !decision.allowed
+                && refused.as_ref().is_none_or(|worst| worst.retry_after < decision.retry_after)
+            {
+                refused = Some(decision);
+            }
+        }
+        let Some(worst) = refused else { return Verdict::Continue };
+        let reply = Reply::problem(StatusCode::TOO_MANY_REQUESTS, "rate_limited")
+            .with(http::header::RETRY_AFTER, HeaderValue::from(limit::fields::retry_after_seconds(&worst)));
+        Verdict::Respond(Box::new(reply))
+    }
+
+    fn response_filter(&self, head: &mut ResponseHeader, exchange: &Exchange) {
+        if exchange.limits.is_empty() {
+            return;
+        }
+        let mut state = String::with_capacity(48 * exchange.limits.len());
+        for outcome in &exchange.limits {
+            let decision = Decision {
+                allowed: outcome.allowed,
+                limit: outcome.limit,
+                remaining: outcome.remaining,
+                retry_after: outcome.retry_after,
+                reset: outcome.reset,
+            };
+            limit::fields::push_state(&mut state, outcome.name.as_str(), &decision);
+        }
+        // A field that cannot be written is left out: the answer is worth more than the hint.
+        let _ = head.insert_header(RATELIMIT_POLICY, self.policy_field.clone());
+        if let Ok(value) = HeaderValue::try_from(state) {
+            let _ = head.insert_header(RATELIMIT, value);
+        }
+    }
+}
+
+/// The same number for the same limit in every configuration: a reload keeps the counters.
+#[must_use]
+pub fn limit_id(route: &str, limit: &str) -> u64 {
+    ahash::RandomState::with_seeds(5, 6, 7, 8).hash_one((route, limit))
+}
+
+/// The limiter's clock: nanoseconds since the process asked for the first time, so that one word holds a time.
+fn nanoseconds_since_start(now: Instant) -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = *START.get_or_init(|| now);
+    u64::try_from(now.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// draft-ietf-httpapi-ratelimit-headers-11 §3 and §4.
+const RATELIMIT: HeaderName = HeaderName::from_static(limit::fields::STATE);
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static(limit::fields::POLICY);

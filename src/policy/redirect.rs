@@ -1,0 +1,132 @@
+//! `redirect`: an answer that sends the client elsewhere, instead of an upstream. Names are Gateway API's `RequestRedirect`.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::reply::Body;
+use super::{Build, Hooks, Policy, Reply, Verdict};
+use crate::config::{Section, codes};
+use crate::exchange::{Exchange, Scheme};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    scheme: Option<SchemeSpec>,
+    host: Option<String>,
+    port: Option<u16>,
+    path: Option<String>,
+    status: Option<u16>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum SchemeSpec {
+    Http,
+    Https,
+}
+
+struct Redirect {
+    scheme: Option<Scheme>,
+    host: Option<String>,
+    port: Option<u16>,
+    path: Option<String>,
+    status: StatusCode,
+}
+
+/// Statuses that carry a `Location` (RFC 9110 §15.4).
+const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+
+/// Compiles the redirect; `status` is 302 where it is not written.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let section = section?;
+    let spec = section.decode::<Spec>(build.problems)?;
+    let status = spec.status.unwrap_or(302);
+    let mut sound = true;
+    if !STATUSES.contains(&status) {
+        build
+            .problems
+            .error(codes::BAD_VALUE, section.path(), format!("`{status}` is no redirect"))
+            .help("use 301, 302, 303, 307 or 308");
+        sound = false;
+    }
+    if spec.scheme.is_none() && spec.host.is_none() && spec.port.is_none() && spec.path.is_none() {
+        build
+            .problems
+            .error(codes::BAD_VALUE, section.path(), "this redirect leads to where the client already is")
+            .help("give at least one of `scheme`, `host`, `port`, `path`");
+        sound = false;
+    }
+    if let Some(path) = &spec.path
+        && (!path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        build.problems.error(
+            codes::BAD_VALUE,
+            section.path(),
+            format!("`path` must begin with `/` and be percent-encoded, found `{path}`"),
+        );
+        sound = false;
+    }
+    if let Some(host) = &spec.host
+        && crate::exchange::target::authority(host).is_err()
+    {
+        build.problems.error(codes::BAD_VALUE, section.path(), format!("`{host}` is no host name"));
+        sound = false;
+    }
+    let redirect = Redirect {
+        scheme: spec.scheme.map(|scheme| match scheme {
+            SchemeSpec::Http => Scheme::Http,
+            SchemeSpec::Https => Scheme::Https,
+        }),
+        host: spec.host,
+        port: spec.port,
+        path: spec.path,
+        status: StatusCode::from_u16(status).ok()?,
+    };
+    sound.then(|| Arc::new(redirect) as Arc<dyn Policy>)
+}
+
+impl Redirect {
+    fn location(&self, exchange: &Exchange) -> String {
+        let scheme = self.scheme.unwrap_or(exchange.scheme);
+        let host = self.host.as_deref().unwrap_or(&exchange.host);
+        // The client's port belongs to the client's scheme; a new scheme or host starts from the default.
+        let port =
+            self.port.or(if self.scheme.is_none() && self.host.is_none() { exchange.port } else { None });
+        let path = self.path.as_deref().unwrap_or(&exchange.path);
+        let mut location = format!("{}://{host}", scheme.as_str());
+        if let Some(port) = port
+            && port != scheme.default_port()
+        {
+            location.push_str(&format!(":{port}"));
+        }
+        location.push_str(path);
+        if let Some(query) = &exchange.query
+            && !path.contains('?')
+        {
+            location.push('?');
+            location.push_str(query);
+        }
+        location
+    }
+}
+
+impl Policy for Redirect {
+    fn hooks(&self) -> Hooks {
+        Hooks { request: true, ..Hooks::default() }
+    }
+
+    fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
+        let reply = match HeaderValue::try_from(self.location(exchange)) {
+            Ok(location) => Reply {
+                status: self.status,
+                code: "redirect",
+                headers: vec![(http::header::LOCATION, location)],
+                body: Body::Empty,
+            },
+            Err(_) => Reply::problem(StatusCode::BAD_REQUEST, "bad_request"),
+        };
+        Verdict::Respond(Box::new(reply))
+    }
+}

@@ -1,0 +1,264 @@
+//! `request.headers` and `request.cookies`: what of the client's head reaches the upstream.
+//!
+//! Toward an `api` nothing passes but a short list and what `forward` names; toward an `app` every end-to-end field passes. On top
+//! come `remove`, `set` and `add`. A name that the credential injects can be none of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::AHashSet;
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::RequestHeader;
+use serde::Deserialize;
+
+use super::{Build, Fault, Hooks, Policy, UpstreamKind};
+use crate::config::{Section, codes};
+use crate::exchange::Exchange;
+
+/// What an `api` needs to answer: nothing about who asks. `content-*` and `if-*` pass as families.
+const API_PASSES: [HeaderName; 6] = [
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::CACHE_CONTROL,
+    header::HOST,
+    header::RANGE,
+    header::USER_AGENT,
+];
+
+/// The field that carries our request id to the upstream and back to the client.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Field names that belong to the connection or to framing: they can be neither forwarded nor set by an operator.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct HeadersSpec {
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+    #[serde(default)]
+    add: BTreeMap<String, String>,
+    #[serde(default)]
+    remove: Vec<String>,
+    #[serde(default)]
+    forward: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CookiesSpec {
+    #[serde(default)]
+    forward: Vec<String>,
+}
+
+/// Which of the client's fields pass.
+enum Passing {
+    All,
+    Listed(AHashSet<HeaderName>),
+}
+
+struct RequestHeaders {
+    passing: Passing,
+    cookies: Option<Vec<String>>,
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Compiles `request` without its `body`, which is a kind of its own.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    if let Some(section) = section {
+        section.check_keys(&["headers", "cookies", "body"], &["query"], build.problems);
+    }
+    let headers_section = section.and_then(|s| s.get("headers"));
+    let headers: HeadersSpec =
+        headers_section.as_ref().and_then(|s| s.decode(build.problems)).unwrap_or_default();
+    let cookies_section = section.and_then(|s| s.get("cookies"));
+    let cookies: CookiesSpec =
+        cookies_section.as_ref().and_then(|s| s.decode(build.problems)).unwrap_or_default();
+    build.upstream.as_ref()?;
+
+    let at = headers_section.as_ref();
+    let everything = headers.forward.iter().any(|name| name == "*");
+    let forward = names(at, "forward", headers.forward.iter().filter(|name| *name != "*"), build);
+    let remove = names(at, "remove", headers.remove.iter(), build);
+    let set = fields(at, "set", &headers.set, build);
+    let add = fields(at, "add", &headers.add, build);
+    let kind = build.kind();
+    let passing = if kind == UpstreamKind::App || everything {
+        Passing::All
+    } else {
+        Passing::Listed(API_PASSES.into_iter().chain(forward.iter().cloned()).collect())
+    };
+    let cookies = match kind {
+        UpstreamKind::App if cookies_section.is_none() => None,
+        UpstreamKind::Api if forward.contains(&header::COOKIE) => None,
+        _ => Some(cookies.forward),
+    };
+    let injects = build.injected.iter().any(|name| name == "authorization");
+    build.settings.forwards_authorization = passing.allows(&header::AUTHORIZATION) && !injects;
+    build.settings.forwards_cookies = cookies.as_ref().is_none_or(|names| !names.is_empty());
+    Some(Arc::new(RequestHeaders { passing, cookies, remove, set, add }))
+}
+
+fn names<'a>(
+    section: Option<&Section>,
+    key: &str,
+    written: impl Iterator<Item = &'a String>,
+    build: &mut Build<'_>,
+) -> Vec<HeaderName> {
+    written.filter_map(|name| name_of(section, key, name, build)).collect()
+}
+
+fn fields(
+    section: Option<&Section>,
+    key: &str,
+    written: &BTreeMap<String, String>,
+    build: &mut Build<'_>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut list = Vec::with_capacity(written.len());
+    for (name, value) in written {
+        let Some(name) = name_of(section, key, name, build) else { continue };
+        match HeaderValue::try_from(value.as_str()) {
+            Ok(value) => list.push((name, value)),
+            Err(_) => {
+                report(
+                    section,
+                    key,
+                    build,
+                    codes::BAD_VALUE,
+                    format!("the value of `{name}` cannot be sent"),
+                );
+            }
+        }
+    }
+    list
+}
+
+fn name_of(section: Option<&Section>, key: &str, name: &str, build: &mut Build<'_>) -> Option<HeaderName> {
+    let Ok(parsed) = HeaderName::try_from(name) else {
+        report(section, key, build, codes::BAD_VALUE, format!("`{name}` is no header name"));
+        return None;
+    };
+    if RESERVED.contains(&parsed.as_str()) {
+        report(
+            section,
+            key,
+            build,
+            codes::BAD_VALUE,
+            format!("`{name}` belongs to the connection, not to the message"),
+        );
+        return None;
+    }
+    let spelling = parsed.as_str().replace('_', "-");
+    if build.injected.contains(&spelling) {
+        report(
+            section,
+            key,
+            build,
+            codes::BAD_VALUE,
+            format!("`{name}` carries the upstream's credential: a route cannot touch it"),
+        );
+        return None;
+    }
+    Some(parsed)
+}
+
+fn report(section: Option<&Section>, key: &str, build: &mut Build<'_>, code: &'static str, message: String) {
+    if let Some(section) = section {
+        let place = section.get(key);
+        build.problems.error(code, place.as_ref().unwrap_or(section).path(), message);
+    }
+}
+
+impl Passing {
+    fn allows(&self, name: &HeaderName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(list) => {
+                list.contains(name)
+                    || name.as_str().starts_with("content-")
+                    || name.as_str().starts_with("if-")
+            }
+        }
+    }
+}
+
+impl Policy for RequestHeaders {
+    fn hooks(&self) -> Hooks {
+        Hooks { upstream_request: true, ..Hooks::default() }
+    }
+
+    fn upstream_request_filter(
+        &self,
+        head: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        let cookies = self.cookies.as_ref().map(|names| chosen_cookies(head, names));
+        if let Passing::Listed(_) = self.passing {
+            // Content-Length and Transfer-Encoding frame the body and stay; `forwarding` runs next and takes its own away.
+            let unwanted: Vec<HeaderName> = head
+                .headers
+                .keys()
+                .filter(|name| {
+                    !self.passing.allows(name)
+                        && **name != header::TRANSFER_ENCODING
+                        && **name != header::UPGRADE
+                        && **name != header::CONNECTION
+                        && !name.as_str().starts_with("sec-websocket-")
+                })
+                .cloned()
+                .collect();
+            for name in &unwanted {
+                head.remove_header(name);
+            }
+        }
+        if let Some(cookies) = cookies {
+            head.remove_header(&header::COOKIE);
+            if let Some(value) = cookies {
+                head.insert_header(header::COOKIE, value).map_err(|_| Fault::Internal)?;
+            }
+        }
+        for name in &self.remove {
+            head.remove_header(name);
+        }
+        for (name, value) in &self.set {
+            head.insert_header(name.clone(), value.clone()).map_err(|_| Fault::Internal)?;
+        }
+        for (name, value) in &self.add {
+            head.append_header(name.clone(), value.clone()).map_err(|_| Fault::Internal)?;
+        }
+        head.insert_header(REQUEST_ID, exchange.request_id.as_str()).map_err(|_| Fault::Internal)
+    }
+}
+
+/// The cookies of these names, joined as one field (RFC 9113 §8.2.3 lets a client send crumbs).
+fn chosen_cookies(head: &RequestHeader, names: &[String]) -> Option<HeaderValue> {
+    if names.is_empty() {
+        return None;
+    }
+    let kept: Vec<&str> = head
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .map(str::trim)
+        .filter(|pair| {
+            pair.split_once('=').is_some_and(|(name, _)| names.iter().any(|wanted| wanted == name))
+        })
+        .collect();
+    (!kept.is_empty()).then(|| HeaderValue::try_from(kept.join("; ")).ok()).flatten()
+}

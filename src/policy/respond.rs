@@ -1,0 +1,78 @@
+//! `respond`: a fixed answer instead of an upstream: a mock, a maintenance page, a `robots.txt`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::reply::Body;
+use super::{Build, Hooks, Policy, Reply, Verdict};
+use crate::config::{Section, codes};
+use crate::exchange::Exchange;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    status: Option<u16>,
+    json: Option<serde_json::Value>,
+    text: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+}
+
+struct Respond(Reply);
+
+/// Compiles the answer; `status` is 200 where it is not written.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let section = section?;
+    let spec = section.decode::<Spec>(build.problems)?;
+    let status = spec.status.unwrap_or(200);
+    let Some(status) = StatusCode::from_u16(status).ok().filter(|s| (200..600).contains(&s.as_u16())) else {
+        build
+            .problems
+            .error(codes::BAD_VALUE, section.path(), format!("`{status}` is no status of a final answer"))
+            .help("use 200 to 599");
+        return None;
+    };
+    let body = match (spec.json, spec.text) {
+        (Some(_), Some(_)) => {
+            build.problems.error(codes::BAD_VALUE, section.path(), "`json` and `text` exclude each other");
+            return None;
+        }
+        (Some(json), None) => Body::Fixed {
+            media_type: HeaderValue::from_static("application/json"),
+            bytes: Bytes::from(json.to_string()),
+        },
+        (None, Some(text)) => Body::Fixed {
+            media_type: HeaderValue::from_static("text/plain; charset=utf-8"),
+            bytes: Bytes::from(text),
+        },
+        (None, None) => Body::Empty,
+    };
+    let mut headers = Vec::with_capacity(spec.headers.len());
+    for (name, value) in &spec.headers {
+        match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            _ => {
+                build.problems.error(
+                    codes::BAD_VALUE,
+                    section.path(),
+                    format!("header `{name}` cannot be sent: bad name or value"),
+                );
+            }
+        }
+    }
+    Some(Arc::new(Respond(Reply { status, code: "respond", headers, body })))
+}
+
+impl Policy for Respond {
+    fn hooks(&self) -> Hooks {
+        Hooks { request: true, ..Hooks::default() }
+    }
+
+    fn request_filter(&self, _exchange: &mut Exchange) -> Verdict {
+        Verdict::Respond(Box::new(self.0.clone()))
+    }
+}

@@ -1,0 +1,221 @@
+//! `rewrite`: the path and query that the upstream is asked for.
+//!
+//! It starts from the normalised path that was matched, replaces the matched prefix or the whole, and places the result below the
+//! upstream's base path, which nothing a client sends can leave. Names are Gateway API's `HTTPURLRewriteFilter`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pingora::http::RequestHeader;
+use serde::Deserialize;
+
+use super::credential::{decoded, percent_encode};
+use super::{Build, Fault, Hooks, PathShape, Policy};
+use crate::config::{Section, codes};
+use crate::exchange::{Exchange, target};
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    replace_prefix_match: Option<String>,
+    replace_full_path: Option<String>,
+    query: Option<QuerySpec>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct QuerySpec {
+    keep: Option<Vec<String>>,
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+}
+
+/// A piece of `replaceFullPath`.
+enum Piece {
+    Text(String),
+    Param(String),
+}
+
+enum PathRule {
+    Keep,
+    Prefix { matched: String, with: String },
+    Full(Vec<Piece>),
+}
+
+struct Rewrite {
+    base: String,
+    path: PathRule,
+    keep: Option<Vec<String>>,
+    set: Vec<(String, String)>,
+}
+
+/// Compiles the rewrite; without a section the path is only placed below the base.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    let spec: Spec = match section {
+        Some(section) => section.decode(build.problems)?,
+        None => Spec::default(),
+    };
+    let Some(upstream) = build.upstream.as_ref() else {
+        if let Some(section) = section {
+            build.problems.error(
+                codes::NO_EFFECT,
+                section.path(),
+                "there is no upstream to rewrite for on this route",
+            );
+        }
+        return None;
+    };
+    let base = upstream.base_path.clone();
+    let path = match (spec.replace_prefix_match, spec.replace_full_path, section) {
+        (Some(_), Some(_), Some(section)) => {
+            build.problems.error(
+                codes::BAD_REWRITE,
+                section.path(),
+                "`replacePrefixMatch` and `replaceFullPath` exclude each other",
+            );
+            return None;
+        }
+        (Some(with), None, Some(section)) => prefix_rule(&with, section, build)?,
+        (None, Some(template), Some(section)) => PathRule::Full(full_rule(&template, section, build)?),
+        _ => PathRule::Keep,
+    };
+    let query = spec.query.unwrap_or_default();
+    let set = query
+        .set
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = Vec::new();
+            percent_encode(name.as_bytes(), &mut pair);
+            pair.push(b'=');
+            percent_encode(value.as_bytes(), &mut pair);
+            (name.clone(), String::from_utf8_lossy(&pair).into_owned())
+        })
+        .collect();
+    Some(Arc::new(Rewrite { base, path, keep: query.keep, set }))
+}
+
+fn prefix_rule(with: &str, section: &Section, build: &mut Build<'_>) -> Option<PathRule> {
+    let at = section.get("replacePrefixMatch").unwrap_or_else(|| section.clone());
+    let PathShape::Prefix(matched) = &build.path else {
+        build
+            .problems
+            .error(codes::BAD_REWRITE, at.path(), "`replacePrefixMatch` needs `match.path.prefix`")
+            .help("match a prefix, or use `replaceFullPath`");
+        return None;
+    };
+    if let Err(why) = target::target(with, target::Asterisk::Refuse) {
+        build
+            .problems
+            .error(codes::BAD_REWRITE, at.path(), format!("`{with}` is no path: {why}"))
+            .help("such as `/v2`");
+        return None;
+    }
+    let matched = matched.trim_end_matches('/').to_owned();
+    Some(PathRule::Prefix { matched, with: with.trim_end_matches('/').to_owned() })
+}
+
+fn full_rule(template: &str, section: &Section, build: &mut Build<'_>) -> Option<Vec<Piece>> {
+    let at = section.get("replaceFullPath").unwrap_or_else(|| section.clone());
+    let known: &[String] = match &build.path {
+        PathShape::Captures(names) => names,
+        PathShape::Prefix(_) | PathShape::Whole => &[],
+    };
+    let mut pieces = Vec::new();
+    let mut rest = template;
+    while let Some((text, tail)) = rest.split_once('{') {
+        let Some((name, after)) = tail.split_once('}') else {
+            build.problems.error(codes::BAD_REWRITE, at.path(), "a `{` without its `}`");
+            return None;
+        };
+        if !known.iter().any(|candidate| candidate == name) {
+            let has = if known.is_empty() { "nothing".into() } else { format!("`{}`", known.join("`, `")) };
+            build
+                .problems
+                .error(codes::BAD_REWRITE, at.path(), format!("the match captures no `{name}`"))
+                .help(format!("this route's path captures {has}"));
+            return None;
+        }
+        pieces.push(Piece::Text(text.to_owned()));
+        pieces.push(Piece::Param(name.to_owned()));
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest.to_owned()));
+    let sample: String =
+        pieces.iter().map(|piece| if let Piece::Text(text) = piece { text.as_str() } else { "x" }).collect();
+    if let Err(why) = target::target(&sample, target::Asterisk::Refuse) {
+        build.problems.error(codes::BAD_REWRITE, at.path(), format!("`{template}` is no path: {why}"));
+        return None;
+    }
+    Some(pieces)
+}
+
+impl Rewrite {
+    fn path(&self, exchange: &Exchange) -> String {
+        let mut out = String::with_capacity(self.base.len() + exchange.path.len() + 16);
+        out.push_str(&self.base);
+        match &self.path {
+            PathRule::Keep => out.push_str(&exchange.path),
+            PathRule::Prefix { matched, with } => {
+                let rest = exchange.path.strip_prefix(matched.as_str()).unwrap_or(&exchange.path);
+                out.push_str(with);
+                out.push_str(rest);
+            }
+            PathRule::Full(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => out.push_str(text),
+                        Piece::Param(name) => out.push_str(exchange.param(name).unwrap_or_default()),
+                    }
+                }
+            }
+        }
+        if out.is_empty() {
+            out.push('/');
+        }
+        out
+    }
+
+    fn query(&self, exchange: &Exchange) -> Option<String> {
+        let pairs = exchange.query.as_deref().unwrap_or_default();
+        if self.keep.is_none() && self.set.is_empty() {
+            return exchange.query.clone();
+        }
+        let mut kept: Vec<&str> = pairs
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .filter(|pair| {
+                let name = decoded(pair.split_once('=').map_or(*pair, |(name, _)| name));
+                self.keep.as_ref().is_none_or(|keep| keep.contains(&name))
+                    && !self.set.iter().any(|(set, _)| *set == name)
+            })
+            .collect();
+        kept.extend(self.set.iter().map(|(_, pair)| pair.as_str()));
+        (!kept.is_empty()).then(|| kept.join("&"))
+    }
+}
+
+impl Policy for Rewrite {
+    fn hooks(&self) -> Hooks {
+        Hooks { upstream_request: true, ..Hooks::default() }
+    }
+
+    fn upstream_request_filter(
+        &self,
+        head: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        let path = self.path(exchange);
+        let full = match self.query(exchange) {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        };
+        // Every piece is normalised, so this holds; it is checked because the base is a promise.
+        let again = target::target(&full, target::Asterisk::Refuse).map_err(|_| Fault::BadTarget)?;
+        if again.path != path && !(self.base.is_empty() || again.path.starts_with(&self.base)) {
+            return Err(Fault::BadTarget);
+        }
+        head.set_uri(http::Uri::try_from(full.as_str()).map_err(|_| Fault::BadTarget)?);
+        exchange.upstream_path = path;
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! `upgrade`: whether a connection may become a WebSocket.
+//!
+//! An `app` may by default, an `api` may not. Anything else that a client offers in `Upgrade` is dropped on the way, and a 101 that
+//! nobody asked for is a fault.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Build, Policy, UpstreamKind};
+use crate::config::Section;
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+enum Protocol {
+    Websocket,
+}
+
+/// Sets whether the route may upgrade.
+pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    build.settings.websocket = match section {
+        Some(section) => section
+            .decode::<Vec<Protocol>>(build.problems)
+            .is_some_and(|protocols| protocols.contains(&Protocol::Websocket)),
+        None => build.upstream.is_some() && build.kind() == UpstreamKind::App,
+    };
+    None
+}

@@ -1,0 +1,300 @@
+//! The cache's phases: what may be looked up, under which key, what may be stored, and what is said about it.
+//!
+//! The rules are `cache`'s; here they are asked at the right moment. The key is made from declared parts of the request only, before
+//! anything is injected.
+
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use pingora::cache::key::HashBinary;
+use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, NoCacheReason, RespCacheable};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource};
+
+use super::{Ctx, Gateway, failure};
+use crate::cache::freshness::{self, Policy, RequestFacts, Verdict};
+use crate::cache::key::{KeyParts, MethodClass, canonical_query};
+use crate::cache::status::{Forward, Outcome, Source as CacheSource};
+use crate::cache::vary::{self, Vary};
+use crate::exchange::Source;
+use crate::plan::Route;
+use crate::policy::Fault;
+use crate::telemetry::labels::CacheResult;
+
+/// `request_cache_filter`: turns the cache on where the route caches and the request is one that may be answered from it.
+pub fn enable(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
+    let Some(route) = ctx.route.as_ref().filter(|route| route.settings.cache.is_some()) else { return };
+    // A body on a GET has no meaning that a key could hold: such a request goes by itself (cache poisoning by a fat GET).
+    let plain =
+        MethodClass::of(&ctx.exchange.method).is_some() && session.as_downstream_mut().is_body_empty();
+    if !plain || session.is_upgrade_req() || route.upstream.is_none() {
+        return;
+    }
+    // A parameter that is no part of the key must not reach the upstream either, or it could spoil the entry for everybody.
+    if let (Some(settings), Some(query)) = (&route.settings.cache, &ctx.exchange.query)
+        && let std::borrow::Cow::Owned(kept) = canonical_query(query, &settings.ignored_parameters)
+    {
+        ctx.exchange.query = (!kept.is_empty()).then_some(kept);
+    }
+    ctx.cache.looked_up = true;
+    ctx.cache.epoch = Some(gateway.shared.zone.epoch());
+    gateway.shared.zone.enable(&mut session.cache, usize::MAX);
+}
+
+/// `cache_key_callback`.
+///
+/// # Errors
+/// Never where [`enable`] said yes.
+pub fn key(session: &Session, ctx: &Ctx) -> pingora::Result<CacheKey> {
+    let Some((route, settings)) = ctx.route.as_ref().and_then(|r| r.settings.cache.as_ref().map(|c| (r, c)))
+    else {
+        return Err(Error::explain(pingora::ErrorType::InternalError, "no cache on this route"));
+    };
+    let headers: Vec<(&str, &[u8])> = settings
+        .key_headers
+        .iter()
+        .map(|name| {
+            let value = session.req_header().headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+            (name.as_str(), value)
+        })
+        .collect();
+    let exchange = &ctx.exchange;
+    let authority = exchange.authority();
+    let query = canonical_query(exchange.query.as_deref().unwrap_or_default(), &settings.ignored_parameters);
+    let parts = KeyParts {
+        route: route.name.as_str(),
+        policy: route.fingerprint,
+        method_class: MethodClass::Read,
+        scheme: exchange.scheme.as_str(),
+        host: &authority,
+        path: &exchange.path,
+        query: &query,
+        headers: &headers,
+    };
+    Ok(parts.key())
+}
+
+/// `cache_vary_filter`: which variant of a stored answer this request wants.
+pub fn variance(meta: &CacheMeta, request: &RequestHeader) -> Option<HashBinary> {
+    vary::variance(meta.headers(), &request.headers).hash()
+}
+
+/// `cache_hit_filter`: something is stored. Nothing is forced: freshness was decided when it was stored.
+pub fn found(
+    _session: &Session,
+    _meta: &CacheMeta,
+    _is_fresh: bool,
+    _ctx: &mut Ctx,
+) -> Option<ForcedFreshness> {
+    None
+}
+
+/// `should_serve_stale`: while it is refreshed, and while the upstream fails; within the windows that were stored with it.
+pub fn may_serve_stale(error: Option<&Error>) -> bool {
+    error.is_none_or(|error| *error.esource() == ErrorSource::Upstream)
+}
+
+/// `response_cache_filter`, for the stock path.
+pub fn judge(session: &Session, head: &ResponseHeader, ctx: &mut Ctx) -> RespCacheable {
+    match verdict(session, head, ctx, Path::Stock) {
+        Some(Verdict::Store(meta)) => {
+            ctx.cache.stored = true;
+            RespCacheable::Cacheable(meta)
+        }
+        Some(Verdict::Refuse(reason)) => {
+            ctx.cache.refused = Some(reason.as_str());
+            RespCacheable::Uncacheable(reason.no_cache_reason())
+        }
+        None => RespCacheable::Uncacheable(NoCacheReason::NeverEnabled),
+    }
+}
+
+/// Who fills the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// Pingora, which cuts its client where a body of unknown length outgrows the limit: such a body is not stored there.
+    Stock,
+    /// Our own exchange, which goes on without the store.
+    Held,
+}
+
+fn verdict(session: &Session, head: &ResponseHeader, ctx: &Ctx, path: Path) -> Option<Verdict> {
+    let route = ctx.route.as_ref()?;
+    let settings = route.settings.cache.as_ref()?;
+    let request = session.req_header();
+    let sent = |name: header::HeaderName, forwarded: bool| forwarded && request.headers.contains_key(name);
+    let facts = RequestFacts {
+        authorization_forwarded: sent(header::AUTHORIZATION, route.settings.forwards_authorization),
+        cookie_forwarded: sent(header::COOKIE, route.settings.forwards_cookies),
+        // With the cache on, a HEAD is fetched as a GET.
+        method_head: ctx.exchange.method == Method::HEAD && !session.cache.enabled(),
+        needs_length: path == Path::Stock,
+        response_delay: ctx
+            .exchange
+            .upstream_started
+            .map_or_else(Default::default, |started| started.elapsed()),
+    };
+    let policy = Policy {
+        ttl: settings.ttl,
+        override_upstream: settings.overrides,
+        stale_while_revalidate: settings.stale_while_revalidate,
+        stale_if_error: settings.stale_if_error,
+    };
+    let mut verdict = freshness::judge(head, &facts, &policy, SystemTime::now());
+    if let (Verdict::Store(meta), Some(epoch)) = (&mut verdict, ctx.cache.epoch) {
+        epoch.stamp(meta);
+    }
+    Some(verdict)
+}
+
+/// For our own exchange: decides, and opens the place in the store. `true`: chunks may follow.
+pub async fn begin_store(session: &mut Session, ctx: &mut Ctx, head: &ResponseHeader) -> bool {
+    if !session.cache.enabled() && !session.cache.bypassing() {
+        return false;
+    }
+    let meta = match verdict(session, head, ctx, Path::Held) {
+        Some(Verdict::Store(meta)) => meta,
+        Some(Verdict::Refuse(reason)) => {
+            ctx.cache.refused = Some(reason.as_str());
+            if !session.cache.bypassing() {
+                session.cache.response_became_uncacheable(reason.no_cache_reason());
+            }
+            session.cache.disable(reason.no_cache_reason());
+            return false;
+        }
+        None => return false,
+    };
+    if session.cache.bypassing() {
+        // Remembered as not to be stored, and now it may be: the next request leads a fill again.
+        session.cache.response_became_cacheable();
+        session.cache.cache_miss();
+    }
+    let length =
+        meta.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if let (Some(length), Some(max)) = (length, session.cache.max_file_size_bytes())
+        && length > max
+    {
+        ctx.cache.refused = Some("too-large");
+        session.cache.response_became_uncacheable(NoCacheReason::ResponseTooLarge);
+        session.cache.disable(NoCacheReason::ResponseTooLarge);
+        return false;
+    }
+    let variance = match vary::variance(meta.headers(), &session.req_header().headers) {
+        Vary::Hash(hash) => Some(hash),
+        _ => None,
+    };
+    session.cache.set_cache_meta(meta);
+    session.cache.update_variance(variance);
+    if session.cache.set_miss_handler().await.is_err() {
+        session.cache.disable(NoCacheReason::StorageError);
+        return false;
+    }
+    ctx.cache.stored = true;
+    true
+}
+
+/// Stores a piece. `false`: the object cannot be stored to its end.
+pub async fn store_chunk(session: &mut Session, chunk: Bytes, end: bool) -> bool {
+    if !session.cache.enabled() || !session.cache.track_body_bytes_for_max_file_size(chunk.len()) {
+        return false;
+    }
+    match session.cache.miss_handler() {
+        Some(handler) => handler.write_body(chunk, end).await.is_ok(),
+        None => false,
+    }
+}
+
+/// Makes a stored object visible as whole.
+pub async fn finish_store(session: &mut Session, ctx: &mut Ctx, whole: bool) {
+    if !whole || !session.cache.enabled() || session.cache.finish_miss_handler().await.is_err() {
+        ctx.cache.stored = false;
+        abandon_store(session);
+    }
+}
+
+/// Gives up a fill: its readers get an error, nothing stays.
+pub fn abandon_store(session: &mut Session) {
+    if session.cache.enabled() {
+        session.cache.disable(NoCacheReason::UpstreamError);
+    }
+}
+
+/// A fetch failed: those who wait at the lock share the failure instead of repeating it one after the other. Called before the lock is
+/// released.
+pub fn note_failure(session: &Session, ctx: &Ctx, fault: Fault) {
+    if let Some(reply) = failure::reply(fault) {
+        ctx.shared.zone.note_failure(&session.cache, reply.status.as_u16(), Instant::now());
+    }
+}
+
+/// Whether the fetch that this request waited for failed a moment ago.
+#[must_use]
+pub fn shares_failure(session: &Session, ctx: &Ctx) -> bool {
+    ctx.shared.zone.shared_failure(&session.cache, ctx.exchange.received).is_some()
+}
+
+/// In `response_filter`: reads the outcome from the framework's state before the head goes out.
+pub fn note_served(session: &Session, ctx: &mut Ctx) {
+    let outcome = Outcome::of(&session.cache, SystemTime::now());
+    if matches!(outcome.source, CacheSource::Hit) || outcome.collapsed {
+        ctx.exchange.source = Source::Cache;
+        ctx.fault = None;
+    }
+    ctx.cache.outcome = Some(outcome);
+}
+
+/// The value of `Cache-Status` (RFC 9211).
+#[must_use]
+pub fn status_field(ctx: &Ctx) -> HeaderValue {
+    let mut outcome = match ctx.cache.outcome {
+        Some(outcome) if ctx.local.is_none() => outcome,
+        _ => Outcome::new(CacheSource::Gateway),
+    };
+    if matches!(outcome.source, CacheSource::Forwarded(_)) {
+        outcome.stored = ctx.cache.stored;
+        outcome.detail = ctx.cache.refused;
+    }
+    outcome.value()
+}
+
+/// At the end: what the metric and the log are told.
+pub fn note_outcome(ctx: &mut Ctx, waited: Option<std::time::Duration>) {
+    if !ctx.cache.looked_up {
+        return;
+    }
+    if let Some(waited) = waited {
+        ctx.shared.process.metrics.process().cache_lock_wait(waited);
+    }
+    let Some(outcome) = ctx.cache.outcome else { return };
+    ctx.cache.result = Some(match outcome.source {
+        _ if outcome.collapsed => CacheResult::Coalesced,
+        CacheSource::Hit if outcome.ttl_secs.is_some_and(|ttl| ttl < 0) => CacheResult::Stale,
+        CacheSource::Hit => CacheResult::Hit,
+        _ if ctx.cache.refused.is_some() => CacheResult::Uncacheable,
+        CacheSource::Forwarded(Forward::Stale) if !ctx.cache.stored => CacheResult::Revalidated,
+        CacheSource::Forwarded(Forward::Stale) => CacheResult::Expired,
+        CacheSource::Forwarded(Forward::Bypass) => CacheResult::Bypass,
+        CacheSource::Forwarded(_) => CacheResult::Miss,
+        CacheSource::Gateway => return,
+    });
+}
+
+/// The beginning of all keys of one URL on a route, for a purge.
+#[must_use]
+pub fn url_prefix(route: &Route, scheme: &str, authority: &str, path: &str, query: &str) -> Option<Vec<u8>> {
+    let settings = route.settings.cache.as_ref()?;
+    let query = canonical_query(query, &settings.ignored_parameters);
+    let parts = KeyParts {
+        route: route.name.as_str(),
+        policy: route.fingerprint,
+        method_class: MethodClass::Read,
+        scheme,
+        host: authority,
+        path,
+        query: &query,
+        headers: &[],
+    };
+    Some(parts.url_prefix())
+}

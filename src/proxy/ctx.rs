@@ -1,0 +1,104 @@
+//! What one request carries from phase to phase. It ends in exactly one log line and one count, also when the connection is cut and
+//! Pingora's `logging` never runs: then `Drop` does it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Shared, logging};
+use crate::cache::status::Outcome;
+use crate::cache::storage::FillEpoch;
+use crate::exchange::Exchange;
+use crate::plan::{Plan, Route};
+use crate::policy::Fault;
+use crate::telemetry::labels::{CacheResult, LocalReason};
+use crate::telemetry::metrics::ActiveGuard;
+use crate::upstream::{Lease, Tried};
+
+/// The request body, as far as its limits go.
+#[derive(Debug)]
+pub struct BodyState {
+    /// Bytes read from the client so far.
+    pub read_bytes: u64,
+    /// When the last byte must be in.
+    pub deadline: Instant,
+    /// What was read ahead and is still to be sent before the rest.
+    pub ahead: Vec<Bytes>,
+    /// Whether `ahead` holds the whole body, though Pingora's own buffer could not: only our own exchange can send it then.
+    pub whole_ahead: bool,
+    /// Whether the attempt begins with bytes that were read and counted before.
+    pub replays: bool,
+}
+
+/// What the cache had to do with the request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CacheFacts {
+    /// Whether the route caches and the request may be looked up.
+    pub looked_up: bool,
+    /// The outcome, once known.
+    pub result: Option<CacheResult>,
+    /// Whether this answer was put into the store.
+    pub stored: bool,
+    /// Why it was not, for `Cache-Status`.
+    pub refused: Option<&'static str>,
+    /// The framework's state when the head went out.
+    pub outcome: Option<Outcome>,
+    /// When the fetch began, for the store: a purge in between wins over it.
+    pub epoch: Option<FillEpoch>,
+}
+
+/// One request.
+pub struct Ctx {
+    /// Process: for the last word in `Drop`.
+    pub(super) shared: Arc<Shared>,
+    /// Configuration: the plan that the request began with.
+    pub plan: Arc<Plan>,
+    /// The route, once found.
+    pub route: Option<Arc<Route>>,
+    /// The facts.
+    pub exchange: Exchange,
+    /// The head's protocol, for the log.
+    pub protocol: &'static str,
+    /// What went wrong, if anything.
+    pub fault: Option<Fault>,
+    /// Why the gateway answered by itself.
+    pub local: Option<LocalReason>,
+    /// The request body.
+    pub body: BodyState,
+    /// Cache facts.
+    pub cache: CacheFacts,
+    /// Addresses that failed for this request.
+    pub tried: Tried,
+    /// The place in the endpoint's in-flight count.
+    pub lease: Option<Lease>,
+    /// The endpoint of the current attempt.
+    pub endpoint: usize,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the current attempt began, for the connect time.
+    pub attempt_started: Option<Instant>,
+    /// In-flight counts: listener and upstream.
+    pub(super) active: Vec<ActiveGuard>,
+    /// When the whole exchange with the upstream must be over.
+    pub upstream_deadline: Option<Instant>,
+    /// Whether this is the background refresh of a stale object: no client waits for it.
+    pub background: bool,
+    /// For the log.
+    pub user_agent: Option<http::HeaderValue>,
+    /// Status, once sent.
+    pub status: u16,
+    /// Body bytes sent to the client.
+    pub response_bytes: u64,
+    pub(super) logged: bool,
+}
+
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        if !self.logged {
+            // The connection was cut or the task died: nobody called `logging`.
+            self.fault.get_or_insert(Fault::ClientGone);
+            logging::finish(self);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One request to the upstream, and again where that is safe.
+
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, Version, header};
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType};
+
+use crate::plan::Route;
+use crate::policy::Fault;
+use crate::proxy::{Ctx, Gateway, body, failure, upstream, upstream_request};
+
+/// An answer whose head was read and whose body was not.
+pub struct Answer {
+    /// The upstream's head, as it came.
+    pub head: ResponseHeader,
+    /// The connection, to read the body from.
+    pub connection: Connection,
+}
+
+/// A connection that is given back to the pool when its answer was read to the end, and closed when not.
+pub struct Connection {
+    session: HttpSession,
+    peer: Box<HttpPeer>,
+    /// The request was sent whole; otherwise the connection cannot be used again.
+    clean: bool,
+}
+
+impl Connection {
+    /// The next piece of the body, before the deadline.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the upstream.
+    pub async fn read(&mut self, ctx: &Ctx) -> Result<Option<bytes::Bytes>, Fault> {
+        self.session.set_read_timeout(Some(remaining(ctx)?));
+        self.session.read_response_body().await.map_err(|error| {
+            let error = error.as_upstream();
+            upstream::note(ctx, &error);
+            failure::fault_of(&error)
+        })
+    }
+
+    /// Whether the body was read to its end.
+    pub fn is_done(&mut self) -> bool {
+        self.session.response_done()
+    }
+
+    /// Gives the connection back.
+    pub async fn release(mut self, connector: &Connector) {
+        if self.clean && self.session.response_done() {
+            let idle = self.peer.idle_timeout();
+            connector.release_http_session(self.session, &*self.peer, idle).await;
+        } else {
+            self.session.shutdown().await;
+        }
+    }
+}
+
+/// What ended an attempt.
+struct Broken {
+    fault: Fault,
+    /// Whether another attempt is safe as far as this failure goes.
+    retry: Retry,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Retry {
+    /// Nothing was sent.
+    Connect,
+    /// A pooled connection had been closed by the other side.
+    Reused,
+    /// Something was sent: only for an idempotent request.
+    Sent,
+    /// No.
+    Never,
+}
+
+impl Broken {
+    fn never(fault: Fault) -> Self {
+        Self { fault, retry: Retry::Never }
+    }
+}
+
+/// Attempts until there is an answer or no attempt is left.
+///
+/// # Errors
+/// The fault of the last attempt.
+pub async fn until_answered(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+) -> Result<Answer, Fault> {
+    session.as_downstream_mut().enable_retry_buffering();
+    loop {
+        let broken = match attempt(gateway, session, ctx, route).await {
+            Ok(answer) => {
+                if !answer_is_retryable(&answer, session, ctx, route) {
+                    return Ok(answer);
+                }
+                answer.connection.release(&gateway.shared.connector).await;
+                continue;
+            }
+            Err(broken) => broken,
+        };
+        let again = match broken.retry {
+            Retry::Never => false,
+            Retry::Connect => upstream::may_retry(ctx, true),
+            Retry::Reused => replayable(session) && ctx.attempts < MAX_ATTEMPTS,
+            Retry::Sent => replayable(session) && upstream::may_retry(ctx, false),
+        };
+        if !again {
+            return Err(broken.fault);
+        }
+    }
+}
+
+/// The end of all attempts, whatever the pool does: each stale pooled connection costs one.
+const MAX_ATTEMPTS: u32 = 16;
+
+fn replayable(session: &Session) -> bool {
+    session.req_header().method.is_idempotent() && !session.as_downstream().retry_buffer_truncated()
+}
+
+fn answer_is_retryable(answer: &Answer, session: &Session, ctx: &mut Ctx, route: &Route) -> bool {
+    let status = answer.head.status.as_u16();
+    let listed = route.upstream.as_ref().is_some_and(|plan| plan.upstream.retry().on.covers_status(status));
+    if !listed || !replayable(session) || !upstream::may_retry(ctx, false) {
+        return false;
+    }
+    if let Some(plan) = &route.upstream {
+        plan.metrics.answered(status);
+    }
+    true
+}
+
+fn remaining(ctx: &Ctx) -> Result<Duration, Fault> {
+    let left = ctx.upstream_deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.filter(|left| !left.is_zero()).ok_or(Fault::Deadline)
+}
+
+async fn attempt(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+) -> Result<Answer, Broken> {
+    let peer = upstream::pick(ctx, route).map_err(Broken::never)?;
+    let (mut client, reused) = gateway.shared.connector.get_http_session(&*peer).await.map_err(|error| {
+        let error = error.as_upstream();
+        upstream::note(ctx, &error);
+        Broken { fault: failure::fault_of(&error), retry: Retry::Connect }
+    })?;
+    upstream::connected(ctx, reused);
+    let retry = if reused { Retry::Reused } else { Retry::Sent };
+    let broken = |ctx: &Ctx, error: Box<Error>, retry: Retry| {
+        let error = error.as_upstream();
+        upstream::note(ctx, &error);
+        Broken { fault: failure::fault_of(&error), retry }
+    };
+
+    let has_body = !session.as_downstream_mut().is_body_empty();
+    let is_h2 = client.as_http2().is_some();
+    let head = outgoing(session, ctx, route, has_body, is_h2).map_err(Broken::never)?;
+    let left = remaining(ctx).map_err(Broken::never)?;
+    client.set_write_timeout(Some(left));
+    client.set_read_timeout(Some(left));
+    client.write_request_header(Box::new(head)).await.map_err(|error| broken(ctx, error, retry))?;
+    let clean = send_body(session, ctx, route, &mut client, has_body).await?;
+
+    loop {
+        client.set_read_timeout(Some(remaining(ctx).map_err(Broken::never)?));
+        // A server may answer before it has read the whole body; then a failed write is no failure of the exchange.
+        client.read_response_header().await.map_err(|error| {
+            let timed_out = *error.etype() == ErrorType::ReadTimedout;
+            broken(ctx, error, if timed_out { Retry::Never } else { retry })
+        })?;
+        let Some(head) = client.response_header() else { return Err(Broken::never(Fault::Protocol)) };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Broken::never(Fault::UnexpectedUpgrade));
+        }
+        if !head.status.is_informational() {
+            let head = head.clone();
+            return Ok(Answer { head, connection: Connection { session: client, peer, clean } });
+        }
+    }
+}
+
+/// The outgoing head, framed for the body that follows.
+fn outgoing(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+    has_body: bool,
+    is_h2: bool,
+) -> Result<RequestHeader, Fault> {
+    let whole = session.as_downstream_mut().is_body_done();
+    let mut head = upstream_request::copy_of(session.req_header(), has_body)?;
+    if session.cache.enabled() {
+        // What is stored must be whole: no ranges, and no condition that could turn it into a 304.
+        for name in STORE_NEEDS_WHOLE {
+            head.remove_header(&name);
+        }
+    }
+    upstream_request::prepare(session, &mut head, ctx, route)?;
+    let internal = |_| Fault::Internal;
+    if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        if whole {
+            let length = if ctx.body.whole_ahead {
+                ctx.body.ahead.iter().map(bytes::Bytes::len).sum::<usize>()
+            } else {
+                session.as_downstream().get_retry_buffer().map_or(0, |buffer| buffer.len())
+            };
+            head.insert_header(header::CONTENT_LENGTH, length).map_err(internal)?;
+        } else if !is_h2 {
+            head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(internal)?;
+        }
+    }
+    if is_h2 {
+        as_h2(&mut head, ctx, route)?;
+    }
+    Ok(head)
+}
+
+/// Fields that ask for a part, or for nothing if unchanged.
+const STORE_NEEDS_WHOLE: [header::HeaderName; 6] = [
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// HTTP/2 has no `Host`: scheme and authority are part of the target (RFC 9113 §8.3.1).
+fn as_h2(head: &mut RequestHeader, ctx: &Ctx, route: &Route) -> Result<(), Fault> {
+    let Some(plan) = route.upstream.as_ref() else { return Err(Fault::Internal) };
+    let host = head.remove_header(&header::HOST).ok_or(Fault::Internal)?;
+    let path = head.uri.path_and_query().cloned().ok_or(Fault::BadTarget)?;
+    let uri = http::Uri::builder()
+        .scheme(plan.upstream.scheme(ctx.endpoint).as_str())
+        .authority(host.as_bytes())
+        .path_and_query(path)
+        .build()
+        .map_err(|_| Fault::BadTarget)?;
+    head.set_uri(uri);
+    head.set_version(Version::HTTP_2);
+    Ok(())
+}
+
+/// Sends the request body. `false`: the upstream stopped reading, but may have answered.
+async fn send_body(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+    client: &mut HttpSession,
+    has_body: bool,
+) -> Result<bool, Broken> {
+    if has_body {
+        let replay: Vec<bytes::Bytes> = if ctx.body.ahead.is_empty() {
+            session.as_downstream().get_retry_buffer().into_iter().collect()
+        } else {
+            ctx.body.ahead.clone()
+        };
+        for chunk in replay {
+            if client.write_request_body(chunk, false).await.is_err() {
+                return Ok(false);
+            }
+        }
+        if !ctx.body.whole_ahead && !session.as_downstream_mut().is_body_done() {
+            body::expect_continue(session).await.map_err(Broken::never)?;
+            while let Some(chunk) = body::next_chunk(session, ctx, route).await.map_err(Broken::never)? {
+                client.set_write_timeout(Some(remaining(ctx).map_err(Broken::never)?));
+                if client.write_request_body(chunk, false).await.is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(client.finish_request_body().await.is_ok())
+}
+
+/// Marks an error as the upstream's.
+trait AsUpstream {
+    fn as_upstream(self) -> Box<Error>;
+}
+
+impl AsUpstream for Box<Error> {
+    fn as_upstream(mut self) -> Box<Error> {
+        self.as_up();
+        self
+    }
+}

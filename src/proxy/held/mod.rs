@@ -1,0 +1,84 @@
+//! Our own exchange with the upstream, in `proxy_upstream_filter`: after the cache was asked, before Pingora would connect.
+//!
+//! Pingora writes the head of an answer before any hook has seen the body. Where an answer must be judged first (everything from an
+//! `api`, everything that is shaped), the exchange is ours: the head is held, cleaned, the body shaped, then stored and sent. Hits,
+//! ranges on hits, the lock that collapses misses, and stale answers stay Pingora's.
+//!
+//! ```text
+//! attempt: pick -> connect -> head (copied, cleaned, injected) -> body -> read head (1xx skipped)
+//!    | retryable and in budget: again, elsewhere
+//! deliver: clean head -> mask or shape (body held) -> store -> write          nothing was sent before: a fault is a clean answer
+//!                     -> or stream: store and write as it comes               a fault later cuts the connection
+//! ```
+//!
+//! A fault before the first byte is left in `ctx` and `Ok(true)` returned: Pingora then asks for a peer, gets the fault as an error,
+//! and so may serve a stale object before it lets `failure` answer.
+
+mod attempt;
+mod deliver;
+
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use super::{Ctx, Gateway, cache};
+use crate::plan::Route;
+use crate::policy::Fault;
+
+/// Whether the miss of this request is ours to fetch.
+#[must_use]
+pub fn takes(session: &Session, ctx: &Ctx, route: &Route) -> bool {
+    if route.upstream.is_none() {
+        return false;
+    }
+    let upgrades = route.settings.websocket && session.is_upgrade_req();
+    ctx.body.whole_ahead || (route.holds_answer() && !upgrades)
+}
+
+/// Makes the exchange. `true`: Pingora goes on, with the fault that `ctx` holds or on its own path.
+///
+/// # Errors
+/// When the connection of the client must be cut.
+pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
+    let Some(route) = ctx.route.clone() else { return Ok(true) };
+    if !takes(session, ctx, &route) {
+        return Ok(true);
+    }
+    if cache::shares_failure(session, ctx) {
+        // The fetch that this request waited for has failed; to repeat it would only queue up failures.
+        ctx.fault = Some(Fault::Connection);
+        return Ok(true);
+    }
+    match attempt::until_answered(gateway, session, ctx, &route).await {
+        Ok(answer) => deliver::deliver(gateway, session, ctx, &route, answer).await,
+        Err(fault) => {
+            cache::note_failure(session, ctx, fault);
+            ctx.fault = Some(fault);
+            Ok(true)
+        }
+    }
+}
+
+/// A fault as the framework's error: by its source Pingora decides whether a stale object may take its place.
+///
+/// # Errors
+/// Always: that is what it is for.
+pub fn error<T>(fault: Fault) -> pingora::Result<T> {
+    let mut error = match fault {
+        Fault::ClientGone | Fault::BodyTooLarge | Fault::BodyTimeout | Fault::BadTarget => {
+            Error::new_down(ErrorType::Custom(fault.code()))
+        }
+        Fault::SecretMissing | Fault::Internal => Error::new_in(ErrorType::Custom(fault.code())),
+        _ => Error::new_up(ErrorType::Custom(fault.code())),
+    };
+    error.retry = false.into();
+    Err(error)
+}
+
+/// Keeps the fault and ends the attempt.
+///
+/// # Errors
+/// Always.
+pub fn fail(ctx: &mut Ctx, fault: Fault) -> pingora::Result<()> {
+    ctx.fault = Some(fault);
+    error(fault)
+}

@@ -1,0 +1,322 @@
+//! The journey of a request: one file per Pingora phase. `impl ProxyHttp` below has them in the order in which they run, each body one
+//! call.
+//!
+//! ```text
+//! request      early_request_filter, request_filter   normalise, client, route, limits, own answers, body ahead
+//! cache        request_cache_filter .. response_cache_filter
+//! held         proxy_upstream_filter                  our own exchange: `api`, and what is shaped
+//! upstream     upstream_peer, fail_to_connect, ...    the stock path: `app`
+//! upstream_request / upstream_response / body         its hooks
+//! response     response_filter                        what is this client's alone
+//! failure      fail_to_proxy                          a fault becomes a status, here only
+//! logging      logging                                one line, one count
+//! ```
+
+pub mod body;
+pub mod cache;
+mod ctx;
+pub mod failure;
+pub mod held;
+pub mod logging;
+pub mod request;
+pub mod respond;
+pub mod response;
+pub mod upstream;
+pub mod upstream_request;
+pub mod upstream_response;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::cache::key::HashBinary;
+use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+pub use ctx::{BodyState, CacheFacts, Ctx};
+
+use crate::cache::Zone;
+use crate::exchange::{Exchange, Scheme};
+use crate::names::ListenerName;
+use crate::plan::{Listener, Plan, Process};
+use crate::telemetry::AccessLog;
+use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics};
+
+/// What all listeners of a process share.
+pub struct Shared {
+    /// The plan in force.
+    pub plan: ArcSwap<Plan>,
+    /// What survives plans.
+    pub process: Process,
+    /// The cache.
+    pub zone: &'static Zone,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// The pool of our own exchanges.
+    pub connector: Connector,
+    /// The counters of requests that no route took.
+    pub no_route: Arc<RouteMetrics>,
+}
+
+/// Where a request came in, as the connection guard knows it.
+pub struct Connection {
+    /// The other end.
+    pub peer: std::net::SocketAddr,
+    /// Whether TLS was ended here.
+    pub tls: bool,
+}
+
+/// How the journey learns of the connection it runs on, and bounds it. Filled by `server`, which is above.
+pub trait Door: Send + Sync {
+    /// The connection of the current task; `None` in a background refresh.
+    fn connection(&self) -> Option<Connection>;
+    /// Ends the current exchange at this instant, whatever it waits for; `None` lifts it.
+    fn set_deadline(&self, at: Option<Instant>);
+    /// Tells how much of the request body has come, so that its total deadline is kept on HTTP/2 too.
+    fn body_progress(&self, received_bytes: u64, ended: bool);
+}
+
+/// The gateway behind one listener.
+pub struct Gateway {
+    /// What all listeners share.
+    pub shared: Arc<Shared>,
+    /// The listener, as it was bound.
+    pub listener: Listener,
+    /// Its counters.
+    pub metrics: Arc<ListenerMetrics>,
+    /// The way to the connection.
+    pub door: Arc<dyn Door>,
+}
+
+impl Gateway {
+    fn begin(&self) -> Ctx {
+        let connection = self.door.connection();
+        let peer =
+            connection.as_ref().map_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into(), |c| c.peer);
+        let scheme = if connection.is_some_and(|c| c.tls) { Scheme::Https } else { Scheme::Http };
+        let name: ListenerName = self.listener.name.clone();
+        let exchange = Exchange::begin(name, peer, scheme);
+        Ctx {
+            shared: self.shared.clone(),
+            plan: self.shared.plan.load_full(),
+            route: None,
+            protocol: "HTTP/1.1",
+            fault: None,
+            local: None,
+            body: BodyState {
+                read_bytes: 0,
+                deadline: exchange.received + self.listener.timeouts.body,
+                ahead: Vec::new(),
+                whole_ahead: false,
+                replays: false,
+            },
+            exchange,
+            cache: CacheFacts::default(),
+            tried: crate::upstream::Tried::default(),
+            lease: None,
+            endpoint: 0,
+            attempts: 0,
+            attempt_started: None,
+            active: vec![self.metrics.active()],
+            upstream_deadline: None,
+            background: false,
+            user_agent: None,
+            status: 0,
+            response_bytes: 0,
+            logged: false,
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        self.begin()
+    }
+
+    /// No module runs: compression on the way out would be done again for each hit.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        request::early(self, session, ctx);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        request::filter(self, session, ctx).await
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        cache::enable(self, session, ctx);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, session: &Session, ctx: &mut Ctx) -> Result<CacheKey> {
+        cache::key(session, ctx)
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        _ctx: &mut Ctx,
+        head: &RequestHeader,
+    ) -> Option<HashBinary> {
+        cache::variance(meta, head)
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        meta: &CacheMeta,
+        _handler: &mut HitHandler,
+        is_fresh: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<ForcedFreshness>> {
+        Ok(cache::found(session, meta, is_fresh, ctx))
+    }
+
+    async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        held::run(self, session, ctx).await
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        upstream::peer(self, session, ctx)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        upstream::connected(ctx, reused);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        upstream_request::filter(session, head, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        chunk: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        body::filter(session, chunk, ctx)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        upstream_response::filter(self, session, head, ctx)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _chunk: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if end {
+            upstream_response::note_end(ctx);
+        }
+        Ok(None)
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        head: &ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<RespCacheable> {
+        Ok(cache::judge(session, head, ctx))
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        response::filter(session, head, ctx)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        upstream::fail_to_connect(ctx, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        upstream::error_while_proxy(session, ctx, error, reused)
+    }
+
+    fn should_serve_stale(&self, _session: &mut Session, _ctx: &mut Ctx, error: Option<&Error>) -> bool {
+        cache::may_serve_stale(error)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        failure::answer(session, error, ctx).await
+    }
+
+    /// Never the framework's: its text may hold bytes that the upstream sent, and with them our secret.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _on: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &Ctx) -> String {
+        format!("request {}", ctx.exchange.request_id.as_str())
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        if let Some(error) = error {
+            ctx.fault.get_or_insert_with(|| failure::fault_of(error));
+        }
+        logging::log(session, ctx);
+    }
+}

@@ -1,0 +1,146 @@
+//! `early_request_filter` and `request_filter`: from the bytes of a head to a route and its verdict.
+//!
+//! Normalise, client address, route, body limits, policies: in this order, before the cache is asked and the upstream is known.
+
+use http::{Method, StatusCode, Version, header};
+use pingora::proxy::Session;
+
+use super::{Ctx, Gateway, body, failure, respond};
+use crate::exchange::{RequestId, client, prefers_html, target};
+use crate::plan::Routed;
+use crate::policy::request_headers::REQUEST_ID;
+use crate::policy::{Reply, Verdict};
+use crate::telemetry::labels::LocalReason;
+
+/// Sets the deadlines of this request's connection. Pingora restarts them at each read, so `body` keeps the total.
+pub fn early(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
+    let timeouts = gateway.listener.timeouts;
+    session.set_read_timeout(Some(timeouts.body));
+    // A second net: the connection guard watches what the client takes.
+    session.set_write_timeout(Some(timeouts.write.saturating_mul(2)));
+    ctx.background = session.subrequest_ctx.is_some();
+}
+
+/// Decides what happens to the request. `true`: it is answered.
+///
+/// # Errors
+/// When the client cannot be written to, or broke off while its body was read ahead.
+pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
+    if let Err(refusal) = understand(gateway, session, ctx) {
+        respond::send(session, ctx, &refusal.reply, refusal.reason).await?;
+        return Ok(true);
+    }
+    match ctx.plan.clone().route(&mut ctx.exchange, &session.req_header().headers) {
+        Routed::Route(route) => ctx.route = Some(route),
+        Routed::MethodNotAllowed(allowed) => {
+            let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            let mut reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+            if let Ok(value) = http::HeaderValue::try_from(list) {
+                reply = reply.with(header::ALLOW, value);
+            }
+            respond::send(session, ctx, &reply, LocalReason::Method).await?;
+            return Ok(true);
+        }
+        Routed::NotFound => {
+            let reply = Reply::problem(StatusCode::NOT_FOUND, "no_route");
+            respond::send(session, ctx, &reply, LocalReason::NoRoute).await?;
+            return Ok(true);
+        }
+    }
+    let Some(route) = ctx.route.clone() else { return Ok(false) };
+    if ctx.background {
+        // Limits and answers of our own were settled when the client asked; this is the cache's own errand.
+        return Ok(false);
+    }
+    if let Err(fault) = body::check_declared(session, &route) {
+        return refuse(session, ctx, fault).await;
+    }
+    if let Verdict::Respond(reply) = route.chain.request_filter(&mut ctx.exchange) {
+        let reason = match reply.code {
+            "rate_limited" => LocalReason::Limited,
+            "concurrency_limited" => LocalReason::Concurrency,
+            "redirect" => LocalReason::Redirect,
+            _ => LocalReason::Respond,
+        };
+        respond::send(session, ctx, &reply, reason).await?;
+        return Ok(true);
+    }
+    if let Err(fault) = body::read_ahead(session, ctx, &route).await {
+        return refuse(session, ctx, fault).await;
+    }
+    Ok(false)
+}
+
+async fn refuse(session: &mut Session, ctx: &mut Ctx, fault: crate::policy::Fault) -> pingora::Result<bool> {
+    ctx.fault = Some(fault);
+    if let Some(reply) = failure::reply(fault) {
+        respond::send(session, ctx, &reply, failure::reason(fault)).await?;
+    }
+    Ok(true)
+}
+
+struct Refusal {
+    reply: Reply,
+    reason: LocalReason,
+}
+
+fn bad_request(code: &'static str) -> Refusal {
+    Refusal { reply: Reply::problem(StatusCode::BAD_REQUEST, code), reason: LocalReason::BadRequest }
+}
+
+/// Fills in the facts: what is asked, of whom, by whom.
+fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let head = session.req_header();
+    let exchange = &mut ctx.exchange;
+    exchange.method = head.method.clone();
+    ctx.protocol = match head.version {
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    };
+    ctx.user_agent = head.headers.get(header::USER_AGENT).cloned();
+    let field = |name: header::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
+    exchange.wants_html = prefers_html(field(header::ACCEPT));
+
+    let trusted = &gateway.listener.trusted;
+    exchange.peer_is_trusted = trusted.contains(exchange.peer.ip());
+    exchange.client = client::client_address(
+        exchange.peer.ip(),
+        trusted,
+        head.headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes),
+        head.headers.get_all(header::FORWARDED).iter().map(http::HeaderValue::as_bytes),
+    );
+    if exchange.peer_is_trusted
+        && let Some(id) = field(REQUEST_ID).and_then(RequestId::adopt)
+    {
+        exchange.request_id = id;
+    }
+
+    // TRACE would echo what we inject; CONNECT would make us an open proxy. HTTP/1 was refused at the door already.
+    if head.method == Method::TRACE || head.method == Method::CONNECT {
+        let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+        return Err(Refusal { reply, reason: LocalReason::Method });
+    }
+    let asterisk =
+        if head.method == Method::OPTIONS { target::Asterisk::Allow } else { target::Asterisk::Refuse };
+    let raw = std::str::from_utf8(head.raw_path()).map_err(|_| bad_request("bad_path"))?;
+    let written = target::target(raw, asterisk).map_err(|_| bad_request("bad_path"))?;
+    exchange.path = written.path;
+    exchange.query = written.query;
+
+    let host = match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(header::HOST).and_then(|value| value.to_str().ok()),
+    };
+    match host {
+        Some(host) => {
+            let authority = target::authority(host).map_err(|_| bad_request("bad_host"))?;
+            exchange.host = authority.host;
+            exchange.port = authority.port;
+        }
+        // HTTP/1.0 may come without (RFC 9112 §3.2); any other version may not.
+        None if head.version == Version::HTTP_10 => {}
+        None => return Err(bad_request("bad_host")),
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `response_filter`: the head that goes to this client, whether from the upstream, the cache or ourselves.
+//!
+//! What is per client is added here and never stored: limits, cache status, request id.
+
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::{Ctx, cache};
+use crate::policy::request_headers::REQUEST_ID;
+
+/// Pingora's `response_filter`: runs on hits and on the stock path.
+///
+/// # Errors
+/// When a field cannot be written.
+pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> pingora::Result<()> {
+    if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    cache::note_served(session, ctx);
+    ctx.status = head.status.as_u16();
+    if session.is_process_shutting_down() {
+        // Say it, so that the client does not send another request into a connection that closes.
+        session.set_keepalive(None);
+    }
+    finish_head(head, ctx)
+}
+
+/// Adds what every answer of ours has.
+///
+/// # Errors
+/// When a field cannot be written.
+pub fn finish_head(head: &mut ResponseHeader, ctx: &Ctx) -> pingora::Result<()> {
+    head.insert_header(REQUEST_ID, ctx.exchange.request_id.as_str())?;
+    head.insert_header("cache-status", cache::status_field(ctx))?;
+    if let Some(route) = &ctx.route {
+        route.chain.response_filter(head, &ctx.exchange);
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! `upstream_request_filter`: the outgoing copy of the head. What was authorised is what is sent, and the secret comes last.
+
+use http::{HeaderName, Method, Version, header};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::{Ctx, held};
+use crate::plan::Route;
+use crate::policy::{Fault, UpstreamKind};
+
+/// Fields of one hop (RFC 9110 §7.6.1), and what else never goes on.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+const MORE_HOP_BY_HOP: [&str; 2] = ["proxy-connection", "http2-settings"];
+
+/// On the stock path Pingora has removed the hop-by-hop fields and those that `Connection` nominates by now; what is left is ours.
+///
+/// # Errors
+/// The fault is kept in `ctx`; the error only ends the attempt.
+pub fn filter(session: &Session, head: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Result<()> {
+    let Some(route) = ctx.route.clone() else { return held::fail(ctx, Fault::Internal) };
+    match prepare(session, head, ctx, &route) {
+        Ok(()) => Ok(()),
+        Err(fault) => held::fail(ctx, fault),
+    }
+}
+
+/// Rewrites, filters, injects: the part that both paths share.
+///
+/// # Errors
+/// A [`Fault`]: nothing is sent.
+pub fn prepare(
+    session: &Session,
+    head: &mut RequestHeader,
+    ctx: &mut Ctx,
+    route: &Route,
+) -> Result<(), Fault> {
+    let Some(upstream) = route.upstream.as_ref() else { return Err(Fault::Internal) };
+    let internal = |_| Fault::Internal;
+    // One field for all cookies: HTTP/2 clients may send them in crumbs (RFC 9113 §8.2.3).
+    join_cookies(head)?;
+    head.remove_header(&header::EXPECT);
+    if route.settings.json.is_some() {
+        // What is shaped must be whole and uncoded.
+        for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_ENCODING] {
+            head.remove_header(&name);
+        }
+    }
+    // Pingora checks that target and Host agree; Host is ours to say, so the client's authority goes first.
+    head.set_uri(http::Uri::try_from(ctx.exchange.path.as_str()).map_err(|_| Fault::BadTarget)?);
+    let host = match upstream.kind {
+        UpstreamKind::Api => upstream.upstream.authority(ctx.endpoint).to_owned(),
+        UpstreamKind::App => ctx.exchange.authority(),
+    };
+    head.insert_header(header::HOST, host).map_err(internal)?;
+    route.chain.upstream_request_filter(head, &mut ctx.exchange)?;
+    if route.settings.json.is_some() {
+        head.insert_header(header::ACCEPT_ENCODING, "identity").map_err(internal)?;
+    }
+    if session.cache.enabled() && head.method == Method::HEAD {
+        head.set_method(Method::GET);
+    }
+    Ok(())
+}
+
+fn join_cookies(head: &mut RequestHeader) -> Result<(), Fault> {
+    let mut lines = head.headers.get_all(header::COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return Ok(());
+    }
+    let joined =
+        head.headers.get_all(header::COOKIE).iter().map(http::HeaderValue::as_bytes).collect::<Vec<_>>();
+    let value = http::HeaderValue::from_bytes(&joined.join(b"; ".as_slice())).map_err(|_| Fault::Internal)?;
+    head.insert_header(header::COOKIE, value).map_err(|_| Fault::Internal)
+}
+
+/// The outgoing head for our own exchange: a copy of the client's, without what belongs to its connection.
+///
+/// # Errors
+/// [`Fault::BadTarget`] when `Connection` nominates what it may not.
+pub fn copy_of(client: &RequestHeader, has_body: bool) -> Result<RequestHeader, Fault> {
+    let mut head = client.clone();
+    let nominated = nominated(client)?;
+    for name in HOP_BY_HOP.iter().chain(&nominated) {
+        head.remove_header(name);
+    }
+    for name in MORE_HOP_BY_HOP {
+        head.remove_header(name);
+    }
+    head.set_version(Version::HTTP_11);
+    if !has_body {
+        head.remove_header(&header::CONTENT_LENGTH);
+    }
+    Ok(head)
+}
+
+/// The fields that `Connection` names. At most ten, and none that a client must not be able to take away.
+fn nominated(client: &RequestHeader) -> Result<Vec<HeaderName>, Fault> {
+    let mut names = Vec::new();
+    for token in client
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+    {
+        let token = token.trim_ascii();
+        if token.is_empty() {
+            continue;
+        }
+        let name = HeaderName::from_bytes(token).map_err(|_| Fault::BadTarget)?;
+        if names.len() >= MAX_NOMINATIONS || name == header::HOST || name.as_str().starts_with("x-forwarded-")
+        {
+            return Err(Fault::BadTarget);
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// As many as Pingora allows on its own path.
+const MAX_NOMINATIONS: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&'static str, &'static str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("GET", b"/", None).expect("a request");
+        for (name, value) in fields {
+            head.append_header(*name, *value).expect("a field");
+        }
+        head
+    }
+
+    #[test]
+    fn rfc9110_7_6_1_connection_options_are_removed() {
+        let client =
+            request(&[("connection", "x-a, keep-alive"), ("x-a", "1"), ("x-b", "2"), ("te", "trailers")]);
+        let head = copy_of(&client, false).expect("a sound request");
+        let left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-b"]);
+    }
+
+    #[test]
+    fn a_client_cannot_nominate_the_host_away() {
+        assert_eq!(copy_of(&request(&[("connection", "host")]), false).err(), Some(Fault::BadTarget));
+        assert_eq!(
+            copy_of(&request(&[("connection", "a,b,c,d,e,f,g,h,i,j")]), false).err(),
+            Some(Fault::BadTarget)
+        );
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_field() {
+        let mut head = request(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut head).expect("joined");
+        assert_eq!(head.headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! `upstream_response_filter`: the head of the upstream's answer, cleaned before it is stored.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::{Ctx, Gateway, held};
+use crate::exchange::Source;
+use crate::plan::Route;
+use crate::policy::{Fault, UpstreamKind};
+
+/// On the stock path: counts the answer and cleans it.
+///
+/// # Errors
+/// The fault is kept in `ctx`.
+pub fn filter(
+    gateway: &Gateway,
+    session: &Session,
+    head: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> pingora::Result<()> {
+    let asked_to_upgrade = session.is_upgrade_req();
+    let Some(route) = ctx.route.clone() else { return held::fail(ctx, Fault::Internal) };
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !(asked_to_upgrade && route.settings.websocket) {
+        return held::fail(ctx, Fault::UnexpectedUpgrade);
+    }
+    if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS || is_event_stream(head) {
+        // A tunnel and an event stream have no end to wait for; silence still ends them.
+        gateway.door.set_deadline(None);
+    }
+    note_answer(head, ctx, &route);
+    match clean(head, ctx, &route) {
+        Ok(()) => Ok(()),
+        Err(fault) => held::fail(ctx, fault),
+    }
+}
+
+fn is_event_stream(head: &ResponseHeader) -> bool {
+    head.headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+}
+
+/// Counts an answer of the upstream.
+pub fn note_answer(head: &ResponseHeader, ctx: &mut Ctx, route: &Route) {
+    ctx.exchange.source = Source::Upstream;
+    if let Some(upstream) = &route.upstream {
+        upstream.metrics.answered(head.status.as_u16());
+    }
+}
+
+/// The last byte of the upstream's answer is in.
+pub fn note_end(ctx: &mut Ctx) {
+    if ctx.exchange.upstream_duration.is_some() {
+        return;
+    }
+    let Some(started) = ctx.exchange.upstream_started else { return };
+    let duration = Instant::now().saturating_duration_since(started);
+    ctx.exchange.upstream_duration = Some(duration);
+    if let Some(upstream) = ctx.route.as_ref().and_then(|route| route.upstream.as_ref()) {
+        upstream.metrics.duration(duration);
+    }
+}
+
+/// Removes what belongs to the hop and what tells of the upstream: the part that both paths share.
+///
+/// # Errors
+/// A [`Fault`]: the answer goes nowhere.
+pub fn clean(head: &mut ResponseHeader, ctx: &mut Ctx, route: &Route) -> Result<(), Fault> {
+    remove_hop_by_hop(head);
+    let kind = route.upstream.as_ref().map_or(UpstreamKind::Api, |upstream| upstream.kind);
+    if kind == UpstreamKind::Api {
+        match head.status {
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                return Err(Fault::CredentialRefused);
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                return Err(Fault::UpstreamLimited { retry_after: retry_after(head) });
+            }
+            _ => {}
+        }
+        // The reason phrase is the vendor's text.
+        head.set_reason_phrase(None).map_err(|_| Fault::Internal)?;
+    }
+    route.chain.upstream_response_filter(head, &mut ctx.exchange)
+}
+
+fn retry_after(head: &ResponseHeader) -> Option<Duration> {
+    let text = head.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    text.parse().ok().map(|seconds: u64| Duration::from_secs(seconds.min(MAX_RETRY_AFTER_SECS)))
+}
+
+/// A vendor that asks for more than a day is taken at a day.
+const MAX_RETRY_AFTER_SECS: u64 = 24 * 3600;
+
+/// Removes the fields of one hop and those that `Connection` names (RFC 9110 §7.6.1); a switch of protocols keeps its own.
+fn remove_hop_by_hop(head: &mut ResponseHeader) {
+    let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let nominated: Vec<HeaderName> = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| {
+            !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION)
+        })
+        .filter(|name| !(switching && *name == header::UPGRADE))
+        .collect();
+    for name in &nominated {
+        head.remove_header(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer"] {
+        head.remove_header(name);
+    }
+    if !switching {
+        head.remove_header(&header::UPGRADE);
+        head.remove_header(&header::CONNECTION);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc9110_7_6_1_connection_options_of_an_answer_are_removed() {
+        let mut head = ResponseHeader::build(200, None).expect("a head");
+        for (name, value) in
+            [("connection", "x-hop, close"), ("x-hop", "1"), ("keep-alive", "5"), ("x-end", "2")]
+        {
+            head.append_header(name, value).expect("a field");
+        }
+        remove_hop_by_hop(&mut head);
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-end"]);
+    }
+
+    #[test]
+    fn a_wait_is_read_in_seconds_and_bounded() {
+        let mut head = ResponseHeader::build(429, None).expect("a head");
+        head.insert_header("retry-after", "99999999").expect("a field");
+        assert_eq!(retry_after(&head), Some(Duration::from_secs(MAX_RETRY_AFTER_SECS)));
+        head.insert_header("retry-after", "Wed, 25 Nov 2026 10:00:00 GMT").expect("a field");
+        assert_eq!(retry_after(&head), None);
+    }
+}

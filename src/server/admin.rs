@@ -1,0 +1,235 @@
+//! The operators' side: metrics, health, the configuration in force, purge. Never on a public listener.
+//!
+//! It listens on loopback or a socket file; anything else asks for a token. No `GET` changes anything, and nothing that a browser's page
+//! could send from another origin is obeyed: such a request carries `Origin` or `Sec-Fetch-Site`, and is refused.
+
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use super::State;
+use crate::plan::AdminAddress;
+
+/// Connections of operators and scrapers at once; more wait.
+pub const MAX_CONNECTIONS: usize = 64;
+/// The largest body of a request.
+pub const MAX_BODY_BYTES: usize = 64 << 10;
+/// From connecting to the end of a head.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A bound admin side.
+pub enum Bound {
+    /// On TCP.
+    Tcp(TcpListener),
+    /// On a socket file, removed at the end.
+    Unix(UnixListener, PathBuf),
+}
+
+/// Binds the admin side.
+///
+/// # Errors
+/// When the address cannot be had; the text names it.
+pub fn bind(address: &AdminAddress) -> Result<Bound, String> {
+    match address {
+        AdminAddress::Tcp(address) => {
+            let listener = std::net::TcpListener::bind(address)
+                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                .and_then(TcpListener::from_std)
+                .map_err(|why| format!("admin: cannot listen on `{address}`: {why}"))?;
+            Ok(Bound::Tcp(listener))
+        }
+        AdminAddress::Unix(path) => {
+            bind_unix(path).map_err(|why| format!("admin: cannot listen on `{}`: {why}", path.display()))
+        }
+    }
+}
+
+fn bind_unix(path: &Path) -> std::io::Result<Bound> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process answers there"));
+    }
+    // Nobody answers: what is left is the socket of a process that died.
+    match std::fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(Bound::Unix(listener, path.to_owned()))
+}
+
+impl Bound {
+    /// Where it listens, as an operator would type it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| "http://?".into(), |address| format!("http://{address}")),
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Serves until the process ends.
+    pub async fn serve(self, state: Arc<State>) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let accepted: std::io::Result<Box<dyn Io>> = match &self {
+                Self::Tcp(listener) => {
+                    listener.accept().await.map(|(stream, _)| Box::new(stream) as Box<dyn Io>)
+                }
+                Self::Unix(listener, _) => {
+                    listener.accept().await.map(|(stream, _)| Box::new(stream) as Box<dyn Io>)
+                }
+            };
+            let Ok(stream) = accepted else {
+                // Out of descriptors, most likely: the next moment may have one.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let state = state.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let state = state.clone();
+                    async move { Ok::<_, Infallible>(answer(&state, request).await) }
+                });
+                // A scraper that breaks off is its own business.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIMEOUT)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // It may be gone; then there is nothing to do.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+type Answer = Response<Full<Bytes>>;
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
+    typed(status, "application/json", format!("{body}\n"))
+}
+
+fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Answer {
+    // Probes come from orchestrators that have no token, and tell nothing.
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/livez") => return text(StatusCode::OK, "alive\n"),
+        (&Method::GET | &Method::HEAD, "/readyz") => {
+            return if state.is_ready() {
+                text(StatusCode::OK, "ready\n")
+            } else {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            };
+        }
+        _ => {}
+    }
+    if let Some(refusal) = refused(state, &request) {
+        return refusal;
+    }
+    match (request.method().clone(), request.uri().path()) {
+        (Method::GET | Method::HEAD, "/metrics") => metrics(state).await,
+        (Method::GET | Method::HEAD, "/config") => json(StatusCode::OK, &state.describe()),
+        (Method::POST, "/purge") => purge(state, request).await,
+        (Method::GET, "/") => text(StatusCode::OK, PATHS),
+        (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/purge" | "/") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method\n")
+        }
+        _ => text(StatusCode::NOT_FOUND, PATHS),
+    }
+}
+
+const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  POST /purge {\"url\": \"https://app.example/path\"}\n";
+
+fn refused(state: &State, request: &Request<Incoming>) -> Option<Answer> {
+    if request.headers().contains_key(header::ORIGIN) || request.headers().contains_key("sec-fetch-site") {
+        return Some(text(StatusCode::FORBIDDEN, "not for pages in a browser\n"));
+    }
+    let plan = state.shared.plan.load();
+    let asks_for_token = plan.admin.as_ref().is_some_and(|admin| admin.token.is_some());
+    if !asks_for_token {
+        return None;
+    }
+    let shown = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .unwrap_or_default();
+    // A token that was lost refuses everybody: the admin side fails closed.
+    let current = plan.admin_token.as_ref().and_then(|slot| slot.current());
+    if current.is_some_and(|token| token.secret.matches(shown)) {
+        return None;
+    }
+    let mut response = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+    Some(response)
+}
+
+/// Rendered off the workers: a scrape of many routes takes milliseconds.
+async fn metrics(state: &Arc<State>) -> Answer {
+    let metrics = state.shared.process.metrics.clone();
+    match tokio::task::spawn_blocking(move || metrics.render()).await {
+        Ok(body) => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered\n"),
+    }
+}
+
+async fn purge(state: &Arc<State>, request: Request<Incoming>) -> Answer {
+    let body = match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            return json(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &serde_json::json!({ "error": "the body is too large" }),
+            );
+        }
+    };
+    let wanted = serde_json::from_slice::<serde_json::Value>(&body).ok();
+    let Some(url) = wanted.as_ref().and_then(|value| value.get("url")).and_then(|url| url.as_str()) else {
+        return json(
+            StatusCode::BAD_REQUEST,
+            &serde_json::json!({ "error": "a purge names its URL: {\"url\": \"https://app.example/path\"}" }),
+        );
+    };
+    match state.purge(url) {
+        Ok(found) => json(StatusCode::OK, &serde_json::json!({ "url": url, "purged": found })),
+        Err(why) => json(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": why })),
+    }
+}

@@ -1,0 +1,330 @@
+//! What the reload, the admin side and the shutdown share: the plan in force and the way to a new one.
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use super::listen::{CertificateFiles, Certificates};
+use crate::config::{self, Report};
+use crate::exchange::target;
+use crate::plan::{Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, diff};
+use crate::proxy::{Shared, cache};
+use crate::telemetry::labels::{ObjectKind, PurgeScope};
+use crate::telemetry::metrics::catalogue::Metric;
+
+/// The route label of requests that no route took. Not a name that a route can have.
+pub const NO_ROUTE: &str = "_none";
+
+/// Reading a configuration: file, document, plan.
+pub struct Load;
+
+impl Load {
+    /// Reads and compiles for the first time.
+    ///
+    /// # Errors
+    /// A report with every mistake.
+    pub fn first(config: &Path, process: &Process) -> Result<(Plan, Report), Report> {
+        Self::with(config, process, Secrets::Read)
+    }
+
+    /// Reads and compiles.
+    ///
+    /// # Errors
+    /// A report with every mistake.
+    pub fn with(config: &Path, process: &Process, secrets: Secrets) -> Result<(Plan, Report), Report> {
+        let document = config::load(config)?;
+        let check = |files: &[TlsFiles]| match Certificates::load(&certificate_files(files)) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(why.to_string()),
+        };
+        let options = Options { secrets, directory: directory_of(config), check_certificates: &check };
+        Plan::compile(&document, process, &options)
+    }
+}
+
+fn directory_of(config: &Path) -> &Path {
+    match config.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn certificate_files(files: &[TlsFiles]) -> Vec<CertificateFiles> {
+    files.iter().map(|f| CertificateFiles { cert: f.cert.clone(), key: f.key.clone() }).collect()
+}
+
+/// Loads the certificates of each listener.
+///
+/// # Errors
+/// The first that cannot be used, with its file.
+pub fn certificates(listeners: &[Listener]) -> Result<Vec<Option<Arc<Certificates>>>, String> {
+    listeners
+        .iter()
+        .map(|listener| {
+            if listener.tls.is_empty() {
+                return Ok(None);
+            }
+            Certificates::load(&certificate_files(&listener.tls))
+                .map(|certificates| Some(Arc::new(certificates)))
+                .map_err(|why| format!("listener `{}`: {why}", listener.name))
+        })
+        .collect()
+}
+
+/// One running process.
+pub struct State {
+    config: PathBuf,
+    /// What the listeners share.
+    pub shared: Arc<Shared>,
+    certificates: Vec<Arc<Certificates>>,
+    draining: AtomicBool,
+    closing: watch::Sender<bool>,
+}
+
+impl State {
+    /// The state, and what listeners listen to in order to close.
+    #[must_use]
+    pub fn new(
+        config: PathBuf,
+        shared: Arc<Shared>,
+        certificates: Vec<Arc<Certificates>>,
+    ) -> (Arc<Self>, watch::Receiver<bool>) {
+        let (closing, closed) = watch::channel(false);
+        (Arc::new(Self { config, shared, certificates, draining: AtomicBool::new(false), closing }), closed)
+    }
+
+    /// Whether new requests are welcome.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Acquire)
+    }
+
+    /// Goes unready.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.shared.process.metrics.process().draining(true);
+    }
+
+    /// Tells the listeners to close.
+    pub fn close_listeners(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Reads and compiles the configuration as it is now.
+    ///
+    /// # Errors
+    /// A report with every mistake; nothing has changed.
+    pub fn load(&self) -> Result<(Plan, Report), Report> {
+        Load::with(&self.config, &self.shared.process, Secrets::Read)
+    }
+
+    /// Puts a plan into force. Requests in flight keep theirs.
+    pub async fn swap(&self, plan: Plan) {
+        let old = self.shared.plan.load_full();
+        for key in diff::needs_restart(&old, &plan) {
+            tracing::warn!(key, "this part of the configuration takes effect at the next start");
+        }
+        let plan = Arc::new(plan);
+        resolve(&plan).await;
+        self.shared.plan.store(plan);
+        self.note_loaded(SystemTime::now());
+        tracing::info!(config = %self.summary(), "the new configuration is in force");
+    }
+
+    /// Waits, not for long, until the names of the upstreams are resolved: the first request should not meet a 503.
+    pub async fn warm_up(&self) {
+        resolve(&self.shared.plan.load_full()).await;
+    }
+
+    /// Tells the metrics which plan is in force.
+    pub fn note_loaded(&self, at: SystemTime) {
+        let plan = self.shared.plan.load_full();
+        let metrics = &self.shared.process.metrics;
+        let process = metrics.process();
+        process.config_reload(true, at);
+        process.config_info(&format!("{:016x}", plan.fingerprint));
+        process.objects(ObjectKind::Routes, plan.routes.len());
+        process.objects(ObjectKind::Upstreams, plan.upstreams.len());
+        process.objects(ObjectKind::Listeners, plan.listeners.len());
+        process.objects(ObjectKind::Secrets, plan.secrets.len());
+        let mut routes: HashSet<&str> = plan.routes.iter().map(|route| route.name.as_str()).collect();
+        routes.insert(NO_ROUTE);
+        let upstreams: HashSet<&str> = plan.upstreams.keys().map(|name| name.as_str()).collect();
+        // Listeners are the process's, whatever the new file says of them.
+        let listeners: HashSet<&str> = plan.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        metrics.retain(&routes, &upstreams, &listeners);
+        process.retain_secrets(&plan.secrets.iter().map(|name| name.as_str()).collect());
+        for slot in self.shared.process.secrets.slots() {
+            process.secret_reload(slot.name().as_str(), slot.stats().available, at);
+        }
+    }
+
+    /// Registers the numbers of the rooms that keep their own.
+    pub fn register_metrics(&self) {
+        let metrics = &self.shared.process.metrics;
+        metrics.process().build_info(
+            env!("CARGO_PKG_VERSION"),
+            option_env!("PORTCULLIS_REVISION").unwrap_or("unknown"),
+            "rustls",
+        );
+        let zone = self.shared.zone;
+        let limits = self.shared.process.limits.clone();
+        let certificates = self.certificates.clone();
+        metrics.register_samples_fn(Box::new(move |samples| {
+            let store = zone.stats();
+            for (metric, value) in [
+                (Metric::CacheUsedBytes, store.used_bytes),
+                (Metric::CacheCapacityBytes, store.capacity_bytes),
+                (Metric::CacheEntries, store.entries),
+            ] {
+                samples.push(metric, &["memory"], value as f64);
+            }
+            samples.push(Metric::CacheEvictionsTotal, &["memory", "size"], store.evictions_size as f64);
+            samples.push(Metric::CacheEvictionsTotal, &["memory", "purge"], store.evictions_purge as f64);
+            samples.push(Metric::RatelimitClients, &["_all", "_all"], limits.stats().tracked as f64);
+            for (name, expiry) in certificates.iter().flat_map(|c| c.expiries()) {
+                samples.push(Metric::TlsCertificateExpiryTimestampSeconds, &[&name], expiry as f64);
+            }
+        }));
+        if self.shared.access_log.register(metrics).is_err() {
+            tracing::warn!("the count of dropped log lines is not shown");
+        }
+    }
+
+    /// Reads the certificates again; a set that cannot be used changes nothing.
+    pub fn refresh_certificates(&self) {
+        for certificates in &self.certificates {
+            match certificates.reload() {
+                Ok(true) => tracing::info!("certificates were renewed"),
+                Ok(false) => {}
+                Err(why) => {
+                    tracing::error!(%why, "the new certificates cannot be used; the old ones serve on")
+                }
+            }
+        }
+    }
+
+    /// The directories whose changes matter.
+    #[must_use]
+    pub fn directories(&self) -> BTreeSet<PathBuf> {
+        let mut all: BTreeSet<PathBuf> = BTreeSet::from([directory_of(&self.config).to_owned()]);
+        all.extend(self.shared.process.secrets.directories());
+        all.extend(self.certificates.iter().flat_map(|certificates| certificates.directories()));
+        all
+    }
+
+    /// A hash of the configuration file as it is now; an unreadable one has its own.
+    #[must_use]
+    pub fn fingerprint_of_file(&self) -> u64 {
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        std::fs::read(&self.config).ok().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// One line about the plan in force.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let plan = self.shared.plan.load();
+        format!(
+            "config {:016x}: {} routes, {} upstreams, {} secrets",
+            plan.fingerprint,
+            plan.routes.len(),
+            plan.upstreams.len(),
+            plan.secrets.len()
+        )
+    }
+
+    /// The plan in force as the admin side shows it: as written, secrets by name and age only.
+    #[must_use]
+    pub fn describe(&self) -> serde_json::Value {
+        let plan = self.shared.plan.load();
+        let now = SystemTime::now();
+        let secrets: serde_json::Map<String, serde_json::Value> = self
+            .shared
+            .process
+            .secrets
+            .slots()
+            .iter()
+            .map(|slot| {
+                let stats = slot.stats();
+                let last = SystemTime::UNIX_EPOCH + Duration::from_secs(stats.last_success_unix);
+                let age = now.duration_since(last).unwrap_or_default().as_secs();
+                let state = serde_json::json!({
+                    "available": stats.available,
+                    "version": stats.version,
+                    "ageSeconds": age,
+                });
+                (slot.name().to_string(), state)
+            })
+            .collect();
+        serde_json::json!({
+            "fingerprint": format!("{:016x}", plan.fingerprint),
+            "ready": self.is_ready(),
+            "secrets": secrets,
+            "document": plan.shown,
+        })
+    }
+
+    /// Removes everything that is stored for a URL, in all its variants.
+    ///
+    /// # Errors
+    /// When the URL is none, or its route does not cache; in the operator's words.
+    pub fn purge(&self, url: &str) -> Result<usize, String> {
+        let (scheme, rest) = url.split_once("://").ok_or("a URL begins with `http://` or `https://`")?;
+        if !matches!(scheme, "http" | "https") {
+            return Err("a URL begins with `http://` or `https://`".into());
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let authority =
+            target::authority(authority).map_err(|why| format!("the host of this URL is none: {why}"))?;
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let written = target::target(&path, target::Asterisk::Refuse)
+            .map_err(|why| format!("the path of this URL is none: {why}"))?;
+        let plan = self.shared.plan.load_full();
+        let listener = plan.listeners.first().ok_or("no listener")?;
+        let scheme =
+            if scheme == "https" { crate::exchange::Scheme::Https } else { crate::exchange::Scheme::Http };
+        let mut exchange = crate::exchange::Exchange::begin(listener.name.clone(), listener.address, scheme);
+        exchange.host = authority.host;
+        exchange.port = authority.port;
+        exchange.path = written.path;
+        exchange.query = written.query;
+        let Routed::Route(route) = plan.route(&mut exchange, &http::HeaderMap::new()) else {
+            return Err("no route takes a GET of this URL".into());
+        };
+        let prefix = cache::url_prefix(
+            &route,
+            scheme.as_str(),
+            &exchange.authority(),
+            &exchange.path,
+            exchange.query.as_deref().unwrap_or_default(),
+        )
+        .ok_or_else(|| format!("the route `{}` does not cache", route.name))?;
+        let found = self.shared.zone.purge_prefix(&prefix);
+        self.shared.process.metrics.process().purged(PurgeScope::Key);
+        tracing::info!(route = %route.name, found, "purged");
+        Ok(found)
+    }
+}
+
+/// How long a start or a reload waits for names.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn resolve(plan: &Plan) {
+    let all = async {
+        for upstream in plan.upstreams.values() {
+            upstream.upstream.ready().await;
+        }
+    };
+    if tokio::time::timeout(RESOLVE_TIMEOUT, all).await.is_err() {
+        tracing::warn!(
+            "not every upstream's name is resolved yet; requests to it are answered 503 until it is"
+        );
+    }
+}
