@@ -33,7 +33,8 @@ pub struct ReverseMap {
 }
 
 impl ReverseMap {
-    /// `authorities` are the hosts by which the upstream calls itself; the longest way back wins.
+    /// `authorities` are the hosts by which the upstream calls itself. The longest way back wins, then the one that stands first
+    /// in the file.
     #[must_use]
     pub fn new(authorities: Vec<String>, mut ways: Vec<WayBack>) -> Self {
         ways.sort_by(|a, b| {
@@ -41,7 +42,6 @@ impl ReverseMap {
                 .len()
                 .cmp(&a.upstream.len())
                 .then(b.exact.cmp(&a.exact))
-                .then_with(|| a.public.cmp(&b.public))
         });
         ways.dedup();
         Self { authorities, ways }
