@@ -55,8 +55,8 @@ fn the_whole_way() {
 
     let metrics = gateway.admin("/metrics").text();
     for line in [
-        "portcullis_requests_total{code=\"200\",method=\"GET\",route=\"weather\"} 3",
-        "portcullis_requests_total{code=\"429\",method=\"GET\",route=\"weather\"} 1",
+        "portcullis_requests_total{route=\"weather\",method=\"GET\",code=\"200\"} 3",
+        "portcullis_requests_total{route=\"weather\",method=\"GET\",code=\"429\"} 1",
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
