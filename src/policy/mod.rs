@@ -149,6 +149,8 @@ pub struct Settings {
     pub forwards_authorization: bool,
     /// Whether the client's cookies reach the upstream.
     pub forwards_cookies: bool,
+    /// For an `api`: where its own references in a JSON body lead to.
+    pub reverse: Option<Arc<origin::ReverseMap>>,
     /// JSON shaping of the answer.
     pub json: Option<json::JsonShaping>,
 }
@@ -194,6 +196,9 @@ pub enum Place {
     Implied,
 }
 
+/// From what is written to what runs. Mistakes go to [`Build::problems`].
+pub type Compile = fn(Option<&Section>, &mut Build<'_>) -> Option<Arc<dyn Policy>>;
+
 /// One kind of policy.
 pub struct Kind {
     /// Its key in the YAML, dotted where it is nested.
@@ -201,7 +206,7 @@ pub struct Kind {
     /// Where the key stands.
     pub place: Place,
     /// Compiles the settings (`None`: not written, defaults apply). Returns nothing where there is no hook to run.
-    pub compile: fn(Option<&Section>, &mut Build<'_>) -> Option<Arc<dyn Policy>>,
+    pub compile: Compile,
 }
 
 /// Every kind, in the order of execution.

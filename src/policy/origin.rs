@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
 
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
+use crate::body::json::origins::Origins;
 use crate::config::Section;
 use crate::exchange::{Exchange, target};
 
@@ -30,6 +31,7 @@ pub struct ReverseMap {
     /// Authorities of the upstream, `host` and `host:port`, lower case.
     authorities: Vec<String>,
     ways: Vec<WayBack>,
+    origins: Origins,
 }
 
 impl ReverseMap {
@@ -37,14 +39,16 @@ impl ReverseMap {
     /// in the file.
     #[must_use]
     pub fn new(authorities: Vec<String>, mut ways: Vec<WayBack>) -> Self {
-        ways.sort_by(|a, b| {
-            b.upstream
-                .len()
-                .cmp(&a.upstream.len())
-                .then(b.exact.cmp(&a.exact))
-        });
+        ways.sort_by(|a, b| b.upstream.len().cmp(&a.upstream.len()).then(b.exact.cmp(&a.exact)));
         ways.dedup();
-        Self { authorities, ways }
+        let origins = Origins::new(authorities.iter().map(String::as_str));
+        Self { authorities, ways, origins }
+    }
+
+    /// What a JSON string of this upstream begins with.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Whether this authority is the upstream's.
@@ -124,6 +128,7 @@ struct Origin {
 /// Implied by the kind of upstream.
 pub fn compile(_section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     let facts = build.upstream.as_ref()?;
+    build.settings.reverse = (facts.kind == UpstreamKind::Api).then(|| facts.reverse.clone());
     Some(Arc::new(Origin { kind: facts.kind, map: facts.reverse.clone() }))
 }
 

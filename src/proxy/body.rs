@@ -86,14 +86,16 @@ pub async fn expect_continue(session: &mut Session) -> Result<(), Fault> {
 /// [`Fault::BodyTooLarge`], [`Fault::BodyTimeout`] or [`Fault::ClientGone`].
 pub async fn next_chunk(session: &mut Session, ctx: &mut Ctx, route: &Route) -> Result<Option<Bytes>, Fault> {
     let read = session.as_downstream_mut().read_request_body();
+    ctx.shared.door.body_progress(ctx.body.read_bytes, false);
     let chunk = match tokio::time::timeout_at(ctx.body.deadline.into(), read).await {
         Err(_) => return Err(Fault::BodyTimeout),
         Ok(Err(error)) if *error.etype() == ErrorType::ReadTimedout => return Err(Fault::BodyTimeout),
         Ok(Err(_)) => return Err(Fault::ClientGone),
         Ok(Ok(chunk)) => chunk,
     };
-    if let Some(chunk) = &chunk {
-        count(ctx, route, chunk.len())?;
+    match &chunk {
+        Some(chunk) => count(ctx, route, chunk.len())?,
+        None => ctx.shared.door.body_progress(ctx.body.read_bytes, true),
     }
     Ok(chunk)
 }
@@ -101,6 +103,7 @@ pub async fn next_chunk(session: &mut Session, ctx: &mut Ctx, route: &Route) -> 
 fn count(ctx: &mut Ctx, route: &Route, length: usize) -> Result<(), Fault> {
     ctx.body.read_bytes += length as u64;
     ctx.exchange.request_bytes = ctx.body.read_bytes;
+    ctx.shared.door.body_progress(ctx.body.read_bytes, false);
     if ctx.body.read_bytes > route.settings.body_max_bytes { Err(Fault::BodyTooLarge) } else { Ok(()) }
 }
 
@@ -132,6 +135,9 @@ pub fn filter(session: &mut Session, chunk: &mut Option<Bytes>, ctx: &mut Ctx) -
     let left = ctx.body.deadline.saturating_duration_since(Instant::now());
     if left.is_zero() && !session.as_downstream_mut().is_body_done() {
         return check(Err(Fault::BodyTimeout), ctx);
+    }
+    if session.as_downstream_mut().is_body_done() {
+        ctx.shared.door.body_progress(ctx.body.read_bytes, true);
     }
     session.set_read_timeout(Some(left.max(MIN_READ_TIMEOUT)));
     Ok(())

@@ -64,6 +64,8 @@ pub struct Shared {
     pub connector: Connector,
     /// The counters of requests that no route took.
     pub no_route: Arc<RouteMetrics>,
+    /// The way to the connection of the current task.
+    pub door: Arc<dyn Door>,
 }
 
 /// Where a request came in, as the connection guard knows it.
@@ -92,13 +94,11 @@ pub struct Gateway {
     pub listener: Listener,
     /// Its counters.
     pub metrics: Arc<ListenerMetrics>,
-    /// The way to the connection.
-    pub door: Arc<dyn Door>,
 }
 
 impl Gateway {
     fn begin(&self) -> Ctx {
-        let connection = self.door.connection();
+        let connection = self.shared.door.connection();
         let peer =
             connection.as_ref().map_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into(), |c| c.peer);
         let scheme = if connection.is_some_and(|c| c.tls) { Scheme::Https } else { Scheme::Http };
@@ -190,7 +190,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        upstream::peer(self, session, ctx)
+        upstream::peer(session, ctx)
     }
 
     async fn connected_to_upstream(
@@ -231,7 +231,7 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        upstream_response::filter(self, session, head, ctx)
+        upstream_response::filter(session, head, ctx)
     }
 
     fn upstream_response_body_filter(

@@ -65,6 +65,10 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
         respond::send(session, ctx, &reply, reason).await?;
         return Ok(true);
     }
+    if !session.as_downstream_mut().is_body_empty() {
+        // From now on the guard keeps the total deadline of the body, on HTTP/2 too.
+        ctx.shared.door.body_progress(0, session.as_downstream_mut().is_body_done());
+    }
     if let Err(fault) = body::read_ahead(session, ctx, &route).await {
         return refuse(session, ctx, fault).await;
     }
@@ -80,12 +84,15 @@ async fn refuse(session: &mut Session, ctx: &mut Ctx, fault: crate::policy::Faul
 }
 
 struct Refusal {
-    reply: Reply,
+    reply: Box<Reply>,
     reason: LocalReason,
 }
 
 fn bad_request(code: &'static str) -> Refusal {
-    Refusal { reply: Reply::problem(StatusCode::BAD_REQUEST, code), reason: LocalReason::BadRequest }
+    Refusal {
+        reply: Box::new(Reply::problem(StatusCode::BAD_REQUEST, code)),
+        reason: LocalReason::BadRequest,
+    }
 }
 
 /// Fills in the facts: what is asked, of whom, by whom.
@@ -119,7 +126,7 @@ fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(),
     // TRACE would echo what we inject; CONNECT would make us an open proxy. HTTP/1 was refused at the door already.
     if head.method == Method::TRACE || head.method == Method::CONNECT {
         let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
-        return Err(Refusal { reply, reason: LocalReason::Method });
+        return Err(Refusal { reply: Box::new(reply), reason: LocalReason::Method });
     }
     let asterisk =
         if head.method == Method::OPTIONS { target::Asterisk::Allow } else { target::Asterisk::Refuse };
@@ -127,6 +134,7 @@ fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(),
     let written = target::target(raw, asterisk).map_err(|_| bad_request("bad_path"))?;
     exchange.path = written.path;
     exchange.query = written.query;
+    let absolute = written.authority;
 
     let host = match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),
@@ -135,6 +143,9 @@ fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(),
     match host {
         Some(host) => {
             let authority = target::authority(host).map_err(|_| bad_request("bad_host"))?;
+            if absolute.is_some_and(|absolute| absolute != authority) {
+                return Err(bad_request("bad_host"));
+            }
             exchange.host = authority.host;
             exchange.port = authority.port;
         }

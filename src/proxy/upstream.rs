@@ -6,7 +6,7 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use super::{Ctx, Gateway, failure, held};
+use super::{Ctx, failure, held};
 use crate::plan::Route;
 use crate::policy::Fault;
 use crate::telemetry::labels::{RetryResult, UpstreamError};
@@ -16,7 +16,7 @@ use crate::upstream::{Picked, Reason, UpstreamFault, classify};
 ///
 /// # Errors
 /// The fault is kept in `ctx`. A fault that our own exchange met before is returned here, so that a stale answer may take its place.
-pub fn peer(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
+pub fn peer(session: &Session, ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
     if let Some(fault) = ctx.fault {
         return held::error(fault);
     }
@@ -24,12 +24,12 @@ pub fn peer(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> pingora::Res
     ctx.body.replays = session.as_downstream().get_retry_buffer().is_some();
     match pick(ctx, &route) {
         Ok(mut peer) => {
-            if route.settings.websocket && session.is_upgrade_req() {
+            if (route.settings.websocket && session.is_upgrade_req()) || wants_events(session) {
                 peer.options.read_timeout = Some(TUNNEL_IDLE);
                 peer.options.write_timeout = Some(TUNNEL_IDLE);
             }
             if !ctx.background {
-                gateway.door.set_deadline(ctx.upstream_deadline.map(|deadline| deadline + CUT_AFTER));
+                ctx.shared.door.set_deadline(ctx.upstream_deadline.map(|deadline| deadline + CUT_AFTER));
             }
             Ok(peer)
         }
@@ -71,6 +71,13 @@ pub fn pick(ctx: &mut Ctx, route: &Route) -> Result<Box<HttpPeer>, Fault> {
     ctx.endpoint = endpoint;
     ctx.lease = Some(lease);
     Ok(peer)
+}
+
+/// Whether the client is an `EventSource`: its stream may be silent for longer than an exchange may last.
+fn wants_events(session: &Session) -> bool {
+    session
+        .get_header(http::header::ACCEPT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// How long a tunnel may be silent.

@@ -62,7 +62,8 @@ pub fn prepare(
     };
     head.insert_header(header::HOST, host).map_err(internal)?;
     route.chain.upstream_request_filter(head, &mut ctx.exchange)?;
-    if route.settings.json.is_some() {
+    if route.settings.json.is_some() || upstream.kind == UpstreamKind::Api {
+        // Our own origin is erased from JSON, which a coded body would hide.
         head.insert_header(header::ACCEPT_ENCODING, "identity").map_err(internal)?;
     }
     if session.cache.enabled() && head.method == Method::HEAD {

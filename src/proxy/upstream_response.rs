@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use super::{Ctx, Gateway, held};
+use super::{Ctx, held};
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -15,12 +15,7 @@ use crate::policy::{Fault, UpstreamKind};
 ///
 /// # Errors
 /// The fault is kept in `ctx`.
-pub fn filter(
-    gateway: &Gateway,
-    session: &Session,
-    head: &mut ResponseHeader,
-    ctx: &mut Ctx,
-) -> pingora::Result<()> {
+pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> pingora::Result<()> {
     let asked_to_upgrade = session.is_upgrade_req();
     let Some(route) = ctx.route.clone() else { return held::fail(ctx, Fault::Internal) };
     if head.status == StatusCode::SWITCHING_PROTOCOLS && !(asked_to_upgrade && route.settings.websocket) {
@@ -31,7 +26,11 @@ pub fn filter(
     }
     if head.status == StatusCode::SWITCHING_PROTOCOLS || is_event_stream(head) {
         // A tunnel and an event stream have no end to wait for; silence still ends them.
-        gateway.door.set_deadline(None);
+        ctx.shared.door.set_deadline(None);
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        session.set_read_timeout(None);
+        ctx.shared.door.body_progress(ctx.body.read_bytes, true);
     }
     note_answer(head, ctx, &route);
     match clean(head, ctx, &route) {

@@ -92,6 +92,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         access_log,
         connector: Connector::new(Some(ConnectorOptions::new(KEEPALIVE_POOL))),
         no_route,
+        door: Arc::new(watch::Door),
     });
     let (state, closing) = State::new(config, shared.clone(), certificates.into_iter().flatten().collect());
     state.register_metrics();
@@ -101,12 +102,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     for (listener, bound) in listeners.into_iter().zip(bound) {
         println!("listening {} {}", listener.name, bound.local_addr());
         let metrics = shared.process.metrics.listener(listener.name.as_str());
-        let gateway = Gateway {
-            shared: shared.clone(),
-            metrics: metrics.clone(),
-            door: Arc::new(watch::Door),
-            listener,
-        };
+        let gateway = Gateway { shared: shared.clone(), metrics: metrics.clone(), listener };
         let app = Arc::new(pingora::proxy::http_proxy(&Arc::new(framework_settings()), gateway));
         running.spawn(bound.serve(app, Arc::new(watch::Watch::new(metrics)), closing.clone()));
     }

@@ -134,12 +134,8 @@ impl Origin {
     pub fn start(handler: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let origin = Self {
-            address,
-            received: Arc::default(),
-            connections: Arc::default(),
-            stop: Arc::default(),
-        };
+        let origin =
+            Self { address, received: Arc::default(), connections: Arc::default(), stop: Arc::default() };
         let (received, connections, stop) =
             (origin.received.clone(), origin.connections.clone(), origin.stop.clone());
         let handler: Arc<Handler> = Arc::new(handler);
@@ -259,7 +255,8 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Received> {
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned())))
         .collect();
-    let find = |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
+    let find =
+        |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
     let mut body = Vec::new();
     if find("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
         loop {
@@ -481,7 +478,12 @@ impl Gateway {
 
     /// `GET` on the admin side.
     pub fn admin(&self, target: &str) -> Answer {
-        Client::connect(self.admin.expect("an admin side")).request("GET", target, &[("Host", "localhost")], b"")
+        Client::connect(self.admin.expect("an admin side")).request(
+            "GET",
+            target,
+            &[("Host", "localhost")],
+            b"",
+        )
     }
 
     /// `POST` on the admin side.
@@ -497,9 +499,7 @@ impl Gateway {
     /// The value of a metric's line, by its name and labels as they are written.
     pub fn metric(&self, series: &str) -> f64 {
         let text = self.admin("/metrics").text();
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or(0.0)
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0.0)
     }
 }
 
@@ -551,9 +551,9 @@ impl Client {
         for (name, value) in headers {
             raw.push_str(&format!("{name}: {value}\r\n"));
         }
-        let framed = headers
-            .iter()
-            .any(|(n, _)| n.eq_ignore_ascii_case("content-length") || n.eq_ignore_ascii_case("transfer-encoding"));
+        let framed = headers.iter().any(|(n, _)| {
+            n.eq_ignore_ascii_case("content-length") || n.eq_ignore_ascii_case("transfer-encoding")
+        });
         if !framed && !body.is_empty() {
             raw.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
@@ -578,7 +578,8 @@ impl Client {
                 interim.push(status);
                 continue;
             }
-            let mut answer = Answer { status, headers, body: Vec::new(), raw: Vec::new(), interim, cut: false };
+            let mut answer =
+                Answer { status, headers, body: Vec::new(), raw: Vec::new(), interim, cut: false };
             if method != "HEAD" && !matches!(status, 101 | 204 | 304) {
                 answer.cut = self.read_body(&answer.headers.clone(), &mut answer.body, &mut raw).is_none();
             }
@@ -588,7 +589,7 @@ impl Client {
     }
 
     /// Reads a head only, for streams.
-    pub fn read_head(&mut self) -> Option<(u16, Vec<(String, String)>, Vec<u8>)> {
+    pub fn read_head(&mut self) -> Option<Head> {
         let mut raw = Vec::new();
         let mut lines = Vec::new();
         loop {
@@ -630,7 +631,12 @@ impl Client {
         matches!(self.reader.read(&mut [0]), Ok(0)) || self.reader.get_ref().take_error().is_err()
     }
 
-    fn read_body(&mut self, headers: &[(String, String)], body: &mut Vec<u8>, raw: &mut Vec<u8>) -> Option<()> {
+    fn read_body(
+        &mut self,
+        headers: &[(String, String)],
+        body: &mut Vec<u8>,
+        raw: &mut Vec<u8>,
+    ) -> Option<()> {
         let find =
             |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
         if find("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
@@ -670,6 +676,9 @@ impl Client {
         }
     }
 }
+
+/// Status, fields and every byte of a head.
+pub type Head = (u16, Vec<(String, String)>, Vec<u8>);
 
 /// An answer as the client got it.
 #[derive(Debug, Clone)]

@@ -1,6 +1,9 @@
 //! End to end: the real binary as a second process, over real sockets, before an origin that records every byte.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[macro_use]
 mod harness;
 
+mod erasure;
 mod smoke;

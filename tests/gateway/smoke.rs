@@ -27,7 +27,11 @@ routes:
 #[test]
 fn the_whole_way() {
     let origin = Origin::start(|_| {
-        response(200, &[("Content-Type", "application/json"), ("Server", "vendor/1.0")], br#"{"t":21,"internal_id":7}"#)
+        response(
+            200,
+            &[("Content-Type", "application/json"), ("Server", "vendor/1.0")],
+            br#"{"t":21,"internal_id":7}"#,
+        )
     });
     let gateway = gateway(&origin);
 
@@ -53,6 +57,8 @@ fn the_whole_way() {
     assert_eq!(limited.code(), "rate_limited");
     assert!(limited.header("retry-after").is_some());
 
+    // A request is counted when it is over, which is a moment after its answer.
+    eventually!(gateway.log().len() == 4, "one line per request: {}", gateway.stdout());
     let metrics = gateway.admin("/metrics").text();
     for line in [
         "portcullis_requests_total{route=\"weather\",method=\"GET\",code=\"200\"} 3",
@@ -61,6 +67,5 @@ fn the_whole_way() {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
     assert!(!metrics.contains(SECRET));
-    eventually!(gateway.log().len() == 4, "one line per request: {}", gateway.stdout());
     assert!(!gateway.stdout().contains(SECRET) && !gateway.stderr().contains(SECRET));
 }

@@ -10,6 +10,7 @@
 //! - array elements that go close the gap, and paths count positions in the body as it came;
 //! - every member of a repeated name is treated alike, and names are compared unescaped (`"\u0069d"` is `id`).
 
+pub mod origins;
 mod path;
 mod scan;
 

@@ -38,7 +38,7 @@ impl Connection {
     pub async fn read(&mut self, ctx: &Ctx) -> Result<Option<bytes::Bytes>, Fault> {
         self.session.set_read_timeout(Some(remaining(ctx)?));
         self.session.read_response_body().await.map_err(|error| {
-            let error = error.as_upstream();
+            let error = error.into_upstream();
             upstream::note(ctx, &error);
             failure::fault_of(&error)
         })
@@ -151,14 +151,14 @@ async fn attempt(
 ) -> Result<Answer, Broken> {
     let peer = upstream::pick(ctx, route).map_err(Broken::never)?;
     let (mut client, reused) = gateway.shared.connector.get_http_session(&*peer).await.map_err(|error| {
-        let error = error.as_upstream();
+        let error = error.into_upstream();
         upstream::note(ctx, &error);
         Broken { fault: failure::fault_of(&error), retry: Retry::Connect }
     })?;
     upstream::connected(ctx, reused);
     let retry = if reused { Retry::Reused } else { Retry::Sent };
     let broken = |ctx: &Ctx, error: Box<Error>, retry: Retry| {
-        let error = error.as_upstream();
+        let error = error.into_upstream();
         upstream::note(ctx, &error);
         Broken { fault: failure::fault_of(&error), retry }
     };
@@ -285,12 +285,12 @@ async fn send_body(
 }
 
 /// Marks an error as the upstream's.
-trait AsUpstream {
-    fn as_upstream(self) -> Box<Error>;
+trait IntoUpstream {
+    fn into_upstream(self) -> Box<Error>;
 }
 
-impl AsUpstream for Box<Error> {
-    fn as_upstream(mut self) -> Box<Error> {
+impl IntoUpstream for Box<Error> {
+    fn into_upstream(mut self) -> Box<Error> {
         self.as_up();
         self
     }

@@ -7,16 +7,16 @@ use pingora::protocols::http::conditional_filter;
 use pingora::proxy::Session;
 
 use super::attempt::{Answer, Connection};
-use super::{error, fail};
+use super::{erase, error, fail, shape};
 use crate::plan::Route;
-use crate::policy::json::JsonShaping;
-use crate::policy::reply::Body;
+use crate::policy::origin::ReverseMap;
 use crate::policy::{Fault, Reply, UpstreamKind};
 use crate::proxy::{Ctx, Gateway, cache, response, upstream_response};
-use crate::telemetry::labels::ShapeResult;
 
 /// How much of an error body is read to its end for the sake of the connection; a longer one costs the connection.
 const DRAIN_MAX_BYTES: usize = 64 << 10;
+/// How much of a JSON answer is held before its head is sent, where nothing but the origin has to be erased from it.
+const HOLD_BYTES: usize = 64 << 10;
 
 /// Takes an answer to its end. `Ok(true)` with a fault in `ctx`: nothing was sent.
 ///
@@ -33,45 +33,57 @@ pub async fn deliver(
     upstream_response::note_answer(&head, ctx, route);
     if let Err(fault) = upstream_response::clean(&mut head, ctx, route) {
         drain(ctx, &mut connection).await;
-        connection.release(&gateway.shared.connector).await;
-        ctx.fault = Some(fault);
-        return Ok(true);
+        release(gateway, ctx, connection).await;
+        return refuse(session, ctx, fault);
     }
     head.set_version(Version::HTTP_11);
-    let status = head.status.as_u16();
-    if route.upstream.as_ref().is_some_and(|u| u.kind == UpstreamKind::Api)
-        && route.settings.errors.masks(status)
-    {
+    let is_api = route.upstream.as_ref().is_some_and(|upstream| upstream.kind == UpstreamKind::Api);
+    if is_api && route.settings.errors.masks(head.status.as_u16()) {
         drain(ctx, &mut connection).await;
-        connection.release(&gateway.shared.connector).await;
-        upstream_response::note_end(ctx);
-        let fault = if status >= 500 { Some(Fault::Connection) } else { None };
-        return masked(session, ctx, route, head, fault).await;
+        release(gateway, ctx, connection).await;
+        return masked(session, ctx, route, &head).await;
     }
+    let map = match erase::map_for(&head, route) {
+        Ok(map) => map.filter(|_| has_body(&head, session)),
+        Err(fault) => return refuse(session, ctx, fault),
+    };
     if let Some(shaping) = &route.settings.json
-        && has_body(&head, session, ctx)
+        && has_body(&head, session)
     {
-        return match hold_and_shape(ctx, route, shaping, &mut head, &mut connection).await {
-            Ok(body) => {
-                connection.release(&gateway.shared.connector).await;
-                upstream_response::note_end(ctx);
-                whole(session, ctx, route, head, body).await
-            }
-            Err(fault) => {
-                ctx.fault = Some(fault);
-                Ok(true)
-            }
+        let body = match shape::hold(ctx, route, shaping, &mut head, &mut connection).await {
+            Ok(body) => body,
+            Err(fault) => return refuse(session, ctx, fault),
         };
+        release(gateway, ctx, connection).await;
+        let body = match &map {
+            Some(map) => erase::whole(&mut ctx.exchange, map, body),
+            None => body,
+        };
+        return whole(session, ctx, route, head, body).await;
+    }
+    if let Some(map) = &map {
+        return erased(gateway, session, ctx, route, head, connection, map).await;
     }
     if connection.is_done() {
-        connection.release(&gateway.shared.connector).await;
-        upstream_response::note_end(ctx);
+        release(gateway, ctx, connection).await;
         return whole(session, ctx, route, head, Bytes::new()).await;
     }
-    stream(gateway, session, ctx, head, connection).await
+    stream(gateway, session, ctx, head, Pieces { connection, first: None, eraser: None }).await
 }
 
-fn has_body(head: &ResponseHeader, session: &Session, _ctx: &Ctx) -> bool {
+/// Ends a held exchange without an answer: Pingora goes on with the fault.
+fn refuse(session: &Session, ctx: &mut Ctx, fault: Fault) -> pingora::Result<bool> {
+    cache::note_failure(session, ctx, fault);
+    ctx.fault = Some(fault);
+    Ok(true)
+}
+
+async fn release(gateway: &Gateway, ctx: &mut Ctx, connection: Connection) {
+    connection.release(&gateway.shared.connector).await;
+    upstream_response::note_end(ctx);
+}
+
+fn has_body(head: &ResponseHeader, session: &Session) -> bool {
     let head_request = session.req_header().method == Method::HEAD && !session.cache.enabled();
     !head_request
         && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -88,103 +100,28 @@ async fn drain(ctx: &Ctx, connection: &mut Connection) {
     }
 }
 
-/// Reads the whole body and shapes it. The connection is closed by its drop where this fails.
-async fn hold_and_shape(
-    ctx: &mut Ctx,
-    route: &Route,
-    shaping: &JsonShaping,
-    head: &mut ResponseHeader,
-    connection: &mut Connection,
-) -> Result<Bytes, Fault> {
-    let coded = head
-        .headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if coded {
-        route.metrics.shape(ShapeResult::Encoded);
-        return Err(Fault::Encoded);
-    }
-    if head.status == StatusCode::PARTIAL_CONTENT {
-        route.metrics.shape(ShapeResult::Error);
-        return Err(Fault::Protocol);
-    }
-    let declared =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let too_large = |length: usize| length > shaping.max_bytes;
-    if declared.is_some_and(too_large) {
-        route.metrics.shape(ShapeResult::TooLarge);
-        return Err(Fault::TooLargeToShape);
-    }
-    let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
-    while let Some(chunk) = connection.read(ctx).await? {
-        if too_large(body.len() + chunk.len()) {
-            route.metrics.shape(ShapeResult::TooLarge);
-            return Err(Fault::TooLargeToShape);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if body.is_empty() {
-        return Ok(Bytes::new());
-    }
-    let mut shaped = Vec::with_capacity(body.len());
-    if shaping.shape.shape(&body, &mut shaped).is_err() {
-        route.metrics.shape(ShapeResult::NotJson);
-        return Err(Fault::NotJson);
-    }
-    route.metrics.shape(ShapeResult::Ok);
-    // What described the original bytes does not describe these.
-    for name in
-        ["content-md5", "content-digest", "repr-digest", "digest", "accept-ranges", "content-encoding"]
-    {
-        head.remove_header(name);
-    }
-    weaken_etag(head);
-    Ok(Bytes::from(shaped))
-}
-
-/// A shaped body is equivalent, not identical (RFC 9110 §8.8.1).
-fn weaken_etag(head: &mut ResponseHeader) {
-    let Some(tag) = head.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) else { return };
-    if !tag.starts_with("W/") {
-        let weak = format!("W/{tag}");
-        // An entity tag with two more letters is still one.
-        let _ = head.insert_header(header::ETAG, weak);
-    }
-}
-
 /// An error of the upstream: its status, our words.
 async fn masked(
     session: &mut Session,
     ctx: &mut Ctx,
     route: &Route,
-    upstream: ResponseHeader,
-    stale_instead: Option<Fault>,
+    upstream: &ResponseHeader,
 ) -> pingora::Result<bool> {
     // A server error is a failure of the origin: a stale object may take its place (RFC 5861 §4).
-    if let Some(fault) = stale_instead
-        && session.cache.enabled()
-        && session.cache.can_serve_stale_error()
-    {
-        ctx.fault = Some(fault);
+    if upstream.status.is_server_error() && session.cache.enabled() && session.cache.can_serve_stale_error() {
+        ctx.fault = Some(Fault::Connection);
         return Ok(true);
     }
     let mut reply = Reply::problem(upstream.status, "upstream_error");
-    for name in
-        [header::CACHE_CONTROL, header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY]
-    {
+    for name in [header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY] {
         reply
             .headers
             .extend(upstream.headers.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
     }
-    reply.body = Body::Problem;
-    let rendered = match reply.render(
-        ctx.exchange.wants_html && !session.cache.enabled(),
-        Some(route.name.as_str()),
-        None,
-    ) {
-        Ok(rendered) => rendered,
-        Err(_) => return fail(ctx, Fault::Internal).map(|()| true),
+    // Where it may be stored, it is nobody's in particular: no request id, no HTML.
+    let wants_html = ctx.exchange.wants_html && !session.cache.enabled();
+    let Ok(rendered) = reply.render(wants_html, Some(route.name.as_str()), None) else {
+        return fail(ctx, Fault::Internal).map(|()| true);
     };
     let mut head = rendered.head;
     if let Some(value) = upstream.headers.get(header::CACHE_CONTROL) {
@@ -193,6 +130,44 @@ async fn masked(
         head.remove_header(&header::CACHE_CONTROL);
     }
     whole(session, ctx, route, head, rendered.body).await
+}
+
+/// Erases while the answer is held; one that is longer than the hold goes on as a stream, without its length.
+async fn erased(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+    mut head: ResponseHeader,
+    mut connection: Connection,
+    map: &ReverseMap,
+) -> pingora::Result<bool> {
+    let mut held = BytesMut::new();
+    while held.len() <= HOLD_BYTES && !connection.is_done() {
+        let chunk = match connection.read(ctx).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(fault) => return refuse(session, ctx, fault),
+        };
+        if held.is_empty() && connection.is_done() {
+            // The usual answer comes in one piece: nothing is copied.
+            release(gateway, ctx, connection).await;
+            let body = erase::whole(&mut ctx.exchange, map, chunk);
+            return whole(session, ctx, route, head, body).await;
+        }
+        held.extend_from_slice(&chunk);
+    }
+    if connection.is_done() {
+        release(gateway, ctx, connection).await;
+        let body = erase::whole(&mut ctx.exchange, map, held.freeze());
+        return whole(session, ctx, route, head, body).await;
+    }
+    head.remove_header(&header::CONTENT_LENGTH);
+    head.remove_header(&header::ACCEPT_RANGES);
+    shape::weaken_etag(&mut head);
+    let mut eraser = erase::Stream::new(map.origins(), map, ctx.exchange.upstream_path.clone());
+    let first = Some(eraser.piece(&held));
+    stream(gateway, session, ctx, head, Pieces { connection, first, eraser: Some(eraser) }).await
 }
 
 /// Stores and sends a body that is all there.
@@ -206,7 +181,7 @@ async fn whole(
     head.remove_header(&header::TRANSFER_ENCODING);
     let answers_head = session.req_header().method == Method::HEAD && !session.cache.enabled();
     let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if answers_head && route.settings.json.is_some() {
+    if answers_head && (route.settings.json.is_some() || route.settings.reverse.is_some()) {
         // The length of the original says nothing about what a GET would get.
         head.remove_header(&header::CONTENT_LENGTH);
     } else if !answers_head && !bodiless {
@@ -236,28 +211,62 @@ async fn whole(
     Ok(false)
 }
 
+/// What is still to come of an answer.
+struct Pieces<'a> {
+    connection: Connection,
+    first: Option<Bytes>,
+    eraser: Option<erase::Stream<'a>>,
+}
+
+impl Pieces<'_> {
+    /// The next piece as it may pass; `None` at the end. Never an empty one: an empty chunk would end the client's body.
+    async fn next(&mut self, ctx: &Ctx) -> Result<Option<Bytes>, Fault> {
+        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+            return Ok(Some(first));
+        }
+        loop {
+            let chunk = self.connection.read(ctx).await?;
+            let piece = match (chunk, self.eraser.as_mut()) {
+                (Some(chunk), None) => chunk,
+                (Some(chunk), Some(eraser)) => eraser.piece(&chunk),
+                (None, None) => return Ok(None),
+                (None, Some(eraser)) => {
+                    let last = eraser.end();
+                    self.eraser = None;
+                    if last.is_empty() {
+                        return Ok(None);
+                    }
+                    last
+                }
+            };
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+    }
+}
+
 /// Stores and sends as it comes. A client that goes away does not end a fill: the next one wants it too.
 async fn stream(
     gateway: &Gateway,
     session: &mut Session,
     ctx: &mut Ctx,
     mut head: ResponseHeader,
-    mut connection: Connection,
+    mut pieces: Pieces<'_>,
 ) -> pingora::Result<bool> {
     let mut filling = cache::begin_store(session, ctx, &head).await;
     let header_only = session.req_header().method == Method::HEAD;
-    if head.headers.contains_key(header::CONTENT_LENGTH) {
-        head.remove_header(&header::TRANSFER_ENCODING);
-    } else if session.req_header().version == Version::HTTP_11 && !header_only {
+    let unframed = !head.headers.contains_key(header::CONTENT_LENGTH);
+    head.remove_header(&header::TRANSFER_ENCODING);
+    if unframed && !header_only && session.req_header().version == Version::HTTP_11 {
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-    } else {
-        head.remove_header(&header::TRANSFER_ENCODING);
     }
     response::filter(session, &mut head, ctx)?;
     let mut client: pingora::Result<()> = session.write_response_header(Box::new(head), header_only).await;
     loop {
-        let chunk = match connection.read(ctx).await {
-            Ok(chunk) => chunk,
+        let piece = match pieces.next(ctx).await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
             Err(fault) => {
                 // The readers of this fill are cut with it: the handler is dropped unfinished.
                 cache::abandon_store(session);
@@ -266,14 +275,14 @@ async fn stream(
                 return error(fault);
             }
         };
-        let Some(chunk) = chunk else { break };
-        if filling && !cache::store_chunk(session, chunk.clone(), false).await {
+        if filling && !cache::store_chunk(session, piece.clone(), false).await {
             filling = false;
+            ctx.cache.stored = false;
             cache::abandon_store(session);
         }
         if client.is_ok() && !header_only {
-            ctx.response_bytes += chunk.len() as u64;
-            client = session.write_response_body(Some(chunk), false).await;
+            ctx.response_bytes += piece.len() as u64;
+            client = session.write_response_body(Some(piece), false).await;
         }
         if client.is_err() && !filling {
             break;
@@ -282,8 +291,7 @@ async fn stream(
     if filling {
         cache::finish_store(session, ctx, true).await;
     }
-    connection.release(&gateway.shared.connector).await;
-    upstream_response::note_end(ctx);
+    release(gateway, ctx, pieces.connection).await;
     if client.is_ok() {
         client = session.write_response_body(None, true).await;
     }

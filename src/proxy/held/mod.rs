@@ -16,6 +16,8 @@
 
 mod attempt;
 mod deliver;
+mod erase;
+mod shape;
 
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
