@@ -111,6 +111,23 @@ pub struct LimitOutcome {
     pub retry_after: Duration,
 }
 
+/// How often something of an answer was removed or mapped, by place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Erasures {
+    /// `Location`, `Content-Location`.
+    pub location: u32,
+    /// `Link`.
+    pub link: u32,
+    /// `Refresh`.
+    pub refresh: u32,
+    /// `Set-Cookie`.
+    pub set_cookie: u32,
+    /// An error's body.
+    pub error_body: u32,
+    /// Strings in a JSON body.
+    pub json: u32,
+}
+
 /// One request, from the first byte of its head to the last byte of its answer.
 #[derive(Debug)]
 pub struct Exchange {
@@ -150,8 +167,8 @@ pub struct Exchange {
     pub held: Vec<Box<dyn std::any::Any + Send + Sync>>,
     /// The path that was sent upstream; set by `policy::rewrite`, read where a relative reference comes back.
     pub upstream_path: String,
-    /// How many fields of the answer were removed or changed because they named the upstream.
-    pub erased: u32,
+    /// What of the answer was removed or changed because it named the upstream.
+    pub erased: Erasures,
     /// Body bytes read from the client.
     pub request_bytes: u64,
     /// Who made the answer.
@@ -185,7 +202,7 @@ impl Exchange {
             limits: Vec::new(),
             held: Vec::new(),
             upstream_path: String::new(),
-            erased: 0,
+            erased: Erasures::default(),
             request_bytes: 0,
             source: Source::Gateway,
             upstream_started: None,

@@ -158,7 +158,7 @@ const SINGLE: [HeaderName; 1] = [header::CONTENT_LOCATION];
 impl Origin {
     fn erase(&self, head: &mut ResponseHeader, exchange: &mut Exchange) -> Result<(), Fault> {
         if head.remove_header(&header::SET_COOKIE).is_some() {
-            exchange.erased += 1;
+            exchange.erased.set_cookie += 1;
         }
         if let Some(location) = head.headers.get(header::LOCATION) {
             match self.mapped(location, exchange) {
@@ -168,7 +168,7 @@ impl Origin {
                     head.remove_header(&header::LOCATION);
                 }
             }
-            exchange.erased += 1;
+            exchange.erased.location += 1;
         }
         for name in SINGLE {
             let Some(value) = head.headers.get(&name) else { continue };
@@ -178,7 +178,7 @@ impl Origin {
                     head.remove_header(&name);
                 }
             }
-            exchange.erased += 1;
+            exchange.erased.location += 1;
         }
         if head.headers.contains_key(header::LINK) {
             let links: Vec<String> = head
@@ -193,7 +193,7 @@ impl Origin {
             if !links.is_empty() {
                 set(head, header::LINK, &links.join(", "))?;
             }
-            exchange.erased += 1;
+            exchange.erased.link += 1;
         }
         if let Some(value) = head.headers.get(header::REFRESH) {
             let mapped = value.to_str().ok().and_then(|text| self.mapped_refresh(text, exchange));
@@ -203,7 +203,7 @@ impl Origin {
                     head.remove_header(&header::REFRESH);
                 }
             }
-            exchange.erased += 1;
+            exchange.erased.refresh += 1;
         }
         Ok(())
     }
@@ -248,7 +248,7 @@ impl Origin {
                 && let Some(public) = self.map.public_reference(text, &exchange.upstream_path)
                 && set(head, name, &public).is_ok()
             {
-                exchange.erased += 1;
+                exchange.erased.location += 1;
             }
         }
         let names_us = head
@@ -268,7 +268,7 @@ impl Origin {
                 .filter(|text| self.cookie_domain(text).is_some())
                 .and_then(|text| HeaderValue::try_from(without_domain(text)).ok());
             if mapped.is_some() {
-                exchange.erased += 1;
+                exchange.erased.set_cookie += 1;
             }
             // Appending what was there a line ago cannot fail; a cookie that cannot be written is one less.
             let _ = head.append_header(header::SET_COOKIE, mapped.unwrap_or(cookie));

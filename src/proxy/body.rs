@@ -14,6 +14,7 @@ use pingora::{Error, ErrorType};
 use super::Ctx;
 use crate::plan::Route;
 use crate::policy::Fault;
+use crate::telemetry::labels::BodyStage;
 
 /// How much of a body of unknown length is read before the upstream is contacted. Pingora's own replay buffer is as large.
 pub const READ_AHEAD_BYTES: usize = 64 << 10;
@@ -147,7 +148,10 @@ fn check(result: Result<(), Fault>, ctx: &mut Ctx) -> pingora::Result<()> {
     result.map_err(|fault| {
         ctx.fault = Some(fault);
         let kind = match fault {
-            Fault::BodyTooLarge => ErrorType::HTTPStatus(413),
+            Fault::BodyTooLarge => {
+                ctx.shared.process.metrics.process().body_limit(BodyStage::Streaming);
+                ErrorType::HTTPStatus(413)
+            }
             _ => ErrorType::ReadTimedout,
         };
         Error::new_down(kind)

@@ -8,7 +8,7 @@ use super::{Ctx, cache, failure};
 use crate::exchange::Source;
 use crate::policy::Fault;
 use crate::telemetry::Line;
-use crate::telemetry::labels::{self, LimitDecision, LocalReason, Method, Phase};
+use crate::telemetry::labels::{self, Erased, LimitDecision, LocalReason, Method, Phase};
 use crate::telemetry::metrics::Finished;
 
 /// The status that the log gives a client that went away before an answer was begun (as nginx has it).
@@ -70,8 +70,22 @@ fn count(ctx: &Ctx, duration: Duration) {
     if let Some(result) = ctx.cache.result {
         metrics.cache(result);
     }
+    let process = ctx.shared.process.metrics.process();
+    let erased = exchange.erased;
+    for (what, count) in [
+        (Erased::Location, erased.location),
+        (Erased::Link, erased.link),
+        (Erased::Header, erased.refresh),
+        (Erased::SetCookie, erased.set_cookie),
+        (Erased::ErrorBody, erased.error_body),
+        (Erased::Json, erased.json),
+    ] {
+        if count > 0 {
+            process.erased(what, count);
+        }
+    }
     let own = duration.saturating_sub(exchange.upstream_duration.unwrap_or_default());
-    ctx.shared.process.metrics.process().overhead(Phase::Total, own);
+    process.overhead(Phase::Total, own);
 }
 
 fn write_line(ctx: &Ctx, duration: Duration) {

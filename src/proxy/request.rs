@@ -10,7 +10,7 @@ use crate::exchange::{RequestId, client, prefers_html, target};
 use crate::plan::Routed;
 use crate::policy::request_headers::REQUEST_ID;
 use crate::policy::{Reply, Verdict};
-use crate::telemetry::labels::LocalReason;
+use crate::telemetry::labels::{BodyStage, LocalReason, Phase};
 
 /// Sets the deadlines of this request's connection. Pingora restarts them at each read, so `body` keeps the total.
 pub fn early(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
@@ -53,9 +53,15 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
         return Ok(false);
     }
     if let Err(fault) = body::check_declared(session, &route) {
+        ctx.shared.process.metrics.process().body_limit(BodyStage::Declared);
         return refuse(session, ctx, fault).await;
     }
-    if let Verdict::Respond(reply) = route.chain.request_filter(&mut ctx.exchange) {
+    let matched = ctx.exchange.received.elapsed();
+    let verdict = route.chain.request_filter(&mut ctx.exchange);
+    let process = ctx.shared.process.metrics.process();
+    process.overhead(Phase::Match, matched);
+    process.overhead(Phase::Limit, ctx.exchange.received.elapsed().saturating_sub(matched));
+    if let Verdict::Respond(reply) = verdict {
         let reason = match reply.code {
             "rate_limited" => LocalReason::Limited,
             "concurrency_limited" => LocalReason::Concurrency,
@@ -70,6 +76,9 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
         ctx.shared.door.body_progress(0, session.as_downstream_mut().is_body_done());
     }
     if let Err(fault) = body::read_ahead(session, ctx, &route).await {
+        if fault == crate::policy::Fault::BodyTooLarge {
+            ctx.shared.process.metrics.process().body_limit(BodyStage::ReadAhead);
+        }
         return refuse(session, ctx, fault).await;
     }
     Ok(false)

@@ -90,11 +90,14 @@ pub fn connected(ctx: &Ctx, reused: bool) {
     let Some(plan) = ctx.route.as_ref().and_then(|route| route.upstream.as_ref()) else { return };
     let setup = ctx.attempt_started.map_or(Duration::ZERO, |started| started.elapsed());
     plan.metrics.connected(!reused, setup);
+    if !reused {
+        plan.metrics.endpoint_healthy(ctx.endpoint, true);
+    }
 }
 
 /// A connection could not be made: nothing was sent, so any method may be tried elsewhere.
 pub fn fail_to_connect(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-    note(ctx, &error);
+    note_unreachable(ctx, &error);
     let retry = may_retry(ctx, true);
     error.set_retry(retry);
     error
@@ -139,6 +142,14 @@ pub fn may_retry(ctx: &mut Ctx, connect: bool) -> bool {
     let allowed = plan.upstream.may_retry();
     plan.metrics.retry(if allowed { RetryResult::Retried } else { RetryResult::BudgetSpent });
     allowed
+}
+
+/// Counts a connection that could not be made.
+pub fn note_unreachable(ctx: &Ctx, error: &Error) {
+    if let Some(plan) = ctx.route.as_ref().and_then(|route| route.upstream.as_ref()) {
+        plan.metrics.endpoint_healthy(ctx.endpoint, false);
+    }
+    note(ctx, error);
 }
 
 /// Counts a failure by its kind.

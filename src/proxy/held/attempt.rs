@@ -152,7 +152,7 @@ async fn attempt(
     let peer = upstream::pick(ctx, route).map_err(Broken::never)?;
     let (mut client, reused) = gateway.shared.connector.get_http_session(&*peer).await.map_err(|error| {
         let error = error.into_upstream();
-        upstream::note(ctx, &error);
+        upstream::note_unreachable(ctx, &error);
         Broken { fault: failure::fault_of(&error), retry: Retry::Connect }
     })?;
     upstream::connected(ctx, reused);

@@ -112,6 +112,7 @@ async fn masked(
         ctx.fault = Some(Fault::Connection);
         return Ok(true);
     }
+    ctx.exchange.erased.error_body += 1;
     let mut reply = Reply::problem(upstream.status, "upstream_error");
     for name in [header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY] {
         reply
@@ -220,7 +221,7 @@ struct Pieces<'a> {
 
 impl Pieces<'_> {
     /// The next piece as it may pass; `None` at the end. Never an empty one: an empty chunk would end the client's body.
-    async fn next(&mut self, ctx: &Ctx) -> Result<Option<Bytes>, Fault> {
+    async fn next(&mut self, ctx: &mut Ctx) -> Result<Option<Bytes>, Fault> {
         if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
             return Ok(Some(first));
         }
@@ -232,6 +233,7 @@ impl Pieces<'_> {
                 (None, None) => return Ok(None),
                 (None, Some(eraser)) => {
                     let last = eraser.end();
+                    ctx.exchange.erased.json += eraser.erased();
                     self.eraser = None;
                     if last.is_empty() {
                         return Ok(None);

@@ -55,7 +55,7 @@ pub fn whole(exchange: &mut Exchange, map: &ReverseMap, body: Bytes) -> Bytes {
     if eraser.erased == 0 {
         return body;
     }
-    exchange.erased += eraser.erased;
+    exchange.erased.json += eraser.erased;
     Bytes::from(out)
 }
 
@@ -79,6 +79,12 @@ impl<'a> Stream<'a> {
         let (map, from) = (self.map, &self.from);
         self.eraser.push(chunk, &mut out, &|text| map.public_reference(text, from));
         Bytes::from(out)
+    }
+
+    /// How many strings were mapped or emptied so far.
+    #[must_use]
+    pub fn erased(&self) -> u32 {
+        self.eraser.erased
     }
 
     /// What was held back to the end.

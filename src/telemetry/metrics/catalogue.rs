@@ -147,7 +147,7 @@ catalogue! {
     UpstreamRequestsActive = Gauge, Handles, "portcullis_upstream_requests_active",
         [UPSTREAM], "Requests in flight to an upstream.";
     UpstreamEndpointHealthy = Gauge, Handles, "portcullis_upstream_endpoint_healthy",
-        [UPSTREAM, named("endpoint", "place in the upstream's list, from 0")], "1 when the endpoint is used, 0 when it is left out.";
+        [UPSTREAM, named("endpoint", "place in the upstream's list, from 0")], "1 while connections to the endpoint are made, 0 since the last one failed.";
 
     CacheRequestsTotal = Counter, Handles, "portcullis_cache_requests_total",
         [ROUTE, closed::<labels::CacheResult>("result")], "What the cache said to a request.";

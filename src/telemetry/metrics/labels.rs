@@ -231,12 +231,8 @@ closed! {
     Phase {
         /// Normalising and finding the route.
         Match => "match",
-        /// Access, authentication and limits.
+        /// Limits and answers of our own.
         Limit => "limit",
-        /// Cache look-up and store, without waiting for others.
-        Cache => "cache",
-        /// Shaping and guarding the answer.
-        Shape => "shape",
         /// All of it: the request's time less the time spent waiting for the upstream.
         Total => "total",
     }
@@ -341,14 +337,16 @@ closed! {
     Erased {
         /// `Location` and its kin were mapped or removed.
         Location => "location",
-        /// `Link` was removed.
+        /// `Link` was mapped or removed.
         Link => "link",
         /// `Set-Cookie` was mapped or removed.
         SetCookie => "set_cookie",
-        /// Another header was removed.
+        /// `Refresh` was mapped or removed.
         Header => "header",
         /// The body of an error was replaced.
         ErrorBody => "error_body",
+        /// A string in a JSON body was mapped or emptied.
+        Json => "json",
     }
 }
 

@@ -93,9 +93,9 @@ impl ProcessMetrics {
         self.cells.local().bodies.add(stage);
     }
 
-    /// Counts a trace of an upstream that was mapped or removed.
-    pub fn erased(&self, what: Erased) {
-        self.cells.local().erased.add(what);
+    /// Counts traces of an upstream that were mapped or removed.
+    pub fn erased(&self, what: Erased, count: u32) {
+        self.cells.local().erased.of(what).add(u64::from(count));
     }
 
     /// Counts a purge.

@@ -22,10 +22,10 @@ struct Cells {
     retries: Counts<RetryResult, { RetryResult::COUNT }>,
 }
 
-/// Whether an endpoint is left out. The default is that it is used, so a new one is healthy.
+/// Whether the last connection to an endpoint failed. A new one counts as healthy.
 #[derive(Debug, Default)]
 pub(super) struct Endpoint {
-    left_out: AtomicBool,
+    failed: AtomicBool,
 }
 
 /// Everything counted under one upstream name. Outlives the plans that use it.
@@ -60,7 +60,7 @@ impl UpstreamCells {
         samples.counts(Metric::UpstreamRetriesTotal, labels, &self.cells, |cells| &cells.retries);
         samples.whole(Metric::UpstreamRequestsActive, labels, self.active.value());
         self.endpoints.each(|endpoint, state| {
-            let is_healthy = !state.left_out.load(Ordering::Relaxed);
+            let is_healthy = !state.failed.load(Ordering::Relaxed);
             samples.whole(Metric::UpstreamEndpointHealthy, &[upstream, endpoint], u64::from(is_healthy));
         });
     }
@@ -111,10 +111,12 @@ impl UpstreamMetrics {
         self.upstream.active.enter()
     }
 
-    /// Says whether the endpoint at `index` of the plan's list is used. Before the first call it counts as healthy.
+    /// Says whether a connection to the endpoint at `index` of the plan's list was made.
     pub fn endpoint_healthy(&self, index: usize, healthy: bool) {
-        if let Some(endpoint) = self.endpoints.get(index) {
-            endpoint.left_out.store(!healthy, Ordering::Relaxed);
+        if let Some(endpoint) = self.endpoints.get(index)
+            && endpoint.failed.load(Ordering::Relaxed) == healthy
+        {
+            endpoint.failed.store(!healthy, Ordering::Relaxed);
         }
     }
 }
