@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version, header};
 use pingora::proxy::Session;
 
 use super::{Ctx, Gateway, body, failure, respond};
-use crate::exchange::{RequestId, client, prefers_html, target};
+use crate::exchange::{RequestId, Scheme, client, prefers_html, target};
 use crate::plan::Routed;
 use crate::policy::request_headers::REQUEST_ID;
 use crate::policy::{Reply, Verdict};
@@ -30,6 +30,7 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
         respond::send(session, ctx, &refusal.reply, refusal.reason).await?;
         return Ok(true);
     }
+    as_http1(session, ctx)?;
     match ctx.plan.clone().route(&mut ctx.exchange, &session.req_header().headers) {
         Routed::Route(route) => ctx.route = Some(route),
         Routed::MethodNotAllowed(allowed) => {
@@ -84,6 +85,26 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
     Ok(false)
 }
 
+/// Gives a request of HTTP/2 the form of HTTP/1.1: origin-form target and `Host`. The framework writes it out and reads it again
+/// where it refreshes a stale object in the background, and its own form for HTTP/2 cannot be read again.
+fn as_http1(session: &mut Session, ctx: &Ctx) -> pingora::Result<()> {
+    if session.req_header().version != Version::HTTP_2 {
+        return Ok(());
+    }
+    let exchange = &ctx.exchange;
+    let target = match &exchange.query {
+        Some(query) => format!("{}?{query}", exchange.path),
+        None => exchange.path.clone(),
+    };
+    let uri = http::Uri::try_from(target)
+        .map_err(|_| pingora::Error::explain(pingora::ErrorType::InvalidHTTPHeader, "target"))?;
+    let head = session.req_header_mut();
+    head.insert_header(header::HOST, exchange.authority())?;
+    head.set_uri(uri);
+    head.set_version(Version::HTTP_11);
+    Ok(())
+}
+
 async fn refuse(session: &mut Session, ctx: &mut Ctx, fault: crate::policy::Fault) -> pingora::Result<bool> {
     ctx.fault = Some(fault);
     if let Some(reply) = failure::reply(fault) {
@@ -108,6 +129,16 @@ fn bad_request(code: &'static str) -> Refusal {
 fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let head = session.req_header();
     let exchange = &mut ctx.exchange;
+    if ctx.background {
+        // No connection of its own: the framework handed on what the client's was.
+        let digest = session.digest();
+        if digest.is_some_and(|digest| digest.ssl_digest.is_some()) {
+            exchange.scheme = Scheme::Https;
+        }
+        if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
+            exchange.peer = *peer;
+        }
+    }
     exchange.method = head.method.clone();
     ctx.protocol = match head.version {
         Version::HTTP_2 => "HTTP/2.0",

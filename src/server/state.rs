@@ -174,6 +174,7 @@ impl State {
         );
         let zone = self.shared.zone;
         let limits = self.shared.process.limits.clone();
+        let resolver = self.shared.process.resolver.clone();
         let certificates = self.certificates.clone();
         metrics.register_samples_fn(Box::new(move |samples| {
             let store = zone.stats();
@@ -186,7 +187,11 @@ impl State {
             }
             samples.push(Metric::CacheEvictionsTotal, &["memory", "size"], store.evictions_size as f64);
             samples.push(Metric::CacheEvictionsTotal, &["memory", "purge"], store.evictions_purge as f64);
-            samples.push(Metric::RatelimitClients, &["_all", "_all"], limits.stats().tracked as f64);
+            samples.push(Metric::RatelimitClients, &[], limits.stats().tracked as f64);
+            samples.push(Metric::RatelimitOverflowTotal, &[], limits.stats().overflowed as f64);
+            let resolved = resolver.stats();
+            samples.push(Metric::UpstreamResolutionsTotal, &["success"], resolved.ok as f64);
+            samples.push(Metric::UpstreamResolutionsTotal, &["failure"], resolved.failed as f64);
             for (name, expiry) in certificates.iter().flat_map(|c| c.expiries()) {
                 samples.push(Metric::TlsCertificateExpiryTimestampSeconds, &[&name], expiry as f64);
             }
@@ -266,7 +271,7 @@ impl State {
             "fingerprint": format!("{:016x}", plan.fingerprint),
             "ready": self.is_ready(),
             "secrets": secrets,
-            "document": plan.shown,
+            "document": redacted(plan.shown.clone()),
         })
     }
 
@@ -312,6 +317,33 @@ impl State {
         Ok(found)
     }
 }
+
+/// The document without what people write into header values though they should not.
+fn redacted(mut value: serde_json::Value) -> serde_json::Value {
+    match &mut value {
+        serde_json::Value::Object(members) => {
+            for (key, member) in members.iter_mut() {
+                let name = key.to_ascii_lowercase();
+                let tells = SENSITIVE_NAMES.iter().any(|part| name.contains(part));
+                // `secrets:` and `credential:` hold names; a header's value holds itself.
+                *member = match member.take() {
+                    serde_json::Value::String(_) if tells => "(hidden)".into(),
+                    other => redacted(other),
+                };
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for item in items.iter_mut() {
+                *item = redacted(item.take());
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
+/// Parts of header names whose values are not shown.
+const SENSITIVE_NAMES: [&str; 5] = ["authorization", "cookie", "api-key", "api_key", "x-auth"];
 
 /// How long a start or a reload waits for names.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

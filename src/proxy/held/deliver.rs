@@ -260,7 +260,7 @@ async fn stream(
     let header_only = session.req_header().method == Method::HEAD;
     let unframed = !head.headers.contains_key(header::CONTENT_LENGTH);
     head.remove_header(&header::TRANSFER_ENCODING);
-    if unframed && !header_only && session.req_header().version == Version::HTTP_11 {
+    if unframed && !header_only && session.req_header().version == Version::HTTP_11 && !session.is_http2() {
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     response::filter(session, &mut head, ctx)?;

@@ -164,7 +164,11 @@ catalogue! {
     RatelimitDecisionsTotal = Counter, Handles, "portcullis_ratelimit_decisions_total",
         [ROUTE, LIMIT, closed::<labels::LimitDecision>("decision")], "What a rate limit said to a request.";
     RatelimitClients = Gauge, Registered, "portcullis_ratelimit_clients",
-        [ROUTE, LIMIT], "Clients a rate limit keeps in mind.";
+        [], "Clients that the rate limits of all routes keep count of.";
+    RatelimitOverflowTotal = Counter, Registered, "portcullis_ratelimit_overflow_total",
+        [], "Decisions that were estimated because the table of clients was full.";
+    UpstreamResolutionsTotal = Counter, Registered, "portcullis_upstream_resolutions_total",
+        [closed::<labels::Outcome>("result")], "Names of upstreams looked up in the background.";
 
     ShapeResponsesTotal = Counter, Handles, "portcullis_shape_responses_total",
         [ROUTE, closed::<labels::ShapeResult>("result")], "Answers that were to be shaped.";
