@@ -93,6 +93,13 @@ fn served(result: Result<(), demo::DemoError>) -> u8 {
 }
 
 fn demo(arguments: &DemoArguments) -> u8 {
+    if !arguments.config.is_file() {
+        eprintln!(
+            "error: there is no `{}` here; run the demo from the project's folder",
+            arguments.config.display()
+        );
+        return EXIT_USAGE;
+    }
     let running = match demo::start(&arguments.config, demo::VENDOR, demo::WEBAPP) {
         Ok(running) => running,
         Err(why) => {

@@ -93,7 +93,8 @@ pub struct Admin {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ListenerSpec {
     name: String,
-    address: String,
+    #[serde(rename = "address")]
+    _address: String,
     tls: Option<TlsSpec>,
     http2: Option<bool>,
     #[serde(default)]
@@ -174,6 +175,9 @@ fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -
     if let Some(tls) = section.get("tls") {
         tls.check_keys(&["certificates"], &["clientCa", "minVersion", "acme"], problems);
     }
+    // Checked by itself, so that a mistake elsewhere in the listener does not hide it.
+    let written = section.get("address").and_then(|at| at.value().as_str().map(str::to_owned));
+    let bound = written.and_then(|written| address(section, &written, problems));
     let spec = section.decode::<ListenerSpec>(problems)?;
     let name = match ListenerName::parse(&spec.name) {
         Ok(name) => name,
@@ -183,7 +187,7 @@ fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -
             return None;
         }
     };
-    let address = address(section, &spec.address, problems)?;
+    let address = bound?;
     let tls: Vec<TlsFiles> = spec
         .tls
         .map(|tls| tls.certificates)

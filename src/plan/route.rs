@@ -86,7 +86,8 @@ pub(super) fn compile(
         problems.error(codes::BAD_VALUE, section.path(), format!("at most {MAX_ROUTES} routes"));
         return None;
     }
-    let drafts: Vec<Draft<'_>> = items.iter().filter_map(|item| draft(item, declared, problems)).collect();
+    let drafts: Vec<Draft<'_>> =
+        items.iter().filter_map(|item| draft(item, declared, secrets, process, problems)).collect();
     duplicate_names(&drafts, problems);
 
     let matches: Vec<RouteMatch> = drafts.iter().map(|draft| draft.matched.clone()).collect();
@@ -108,7 +109,13 @@ pub(super) fn compile(
     Some((routes, router?, upstreams))
 }
 
-fn draft<'a>(section: &Section, declared: &'a Declared, problems: &mut Problems) -> Option<Draft<'a>> {
+fn draft<'a>(
+    section: &Section,
+    declared: &'a Declared,
+    secrets: &Slots,
+    process: &Process,
+    problems: &mut Problems,
+) -> Option<Draft<'a>> {
     section.check_keys(&KNOWN, &PLANNED, problems);
     if let Some(response) = section.get("response") {
         response.check_keys(
@@ -121,6 +128,11 @@ fn draft<'a>(section: &Section, declared: &'a Declared, problems: &mut Problems)
     let target = target(section, declared, problems);
     let matched =
         matching::read(section.get("match").as_ref(), name.as_ref().map_or("", RouteName::as_str), problems);
+    if name.is_none() || target.is_none() || matched.is_none() {
+        let shape = matched.map(|(_, shape)| shape);
+        check_policies(section, shape, target.flatten(), secrets, process, problems);
+        return None;
+    }
     let (name, (matched, shape), upstream) = (name?, matched?, target?);
     if let (Some(entry), PathPattern::Prefix(prefix)) = (upstream, &matched.path)
         && entry.kind == UpstreamKind::Api
@@ -138,6 +150,54 @@ fn draft<'a>(section: &Section, declared: &'a Declared, problems: &mut Problems)
             .help("name the part of it that the app needs, such as `prefix: /api/weather`");
     }
     Some(Draft { name, section: section.clone(), matched, shape, upstream })
+}
+
+/// Checks the policies of a route that cannot be compiled for another reason, so that all its mistakes are told at once. Where the
+/// upstream or the path is the mistake, what hangs on it is not judged.
+fn check_policies(
+    section: &Section,
+    shape: Option<PathShape>,
+    upstream: Option<&Entry>,
+    secrets: &Slots,
+    process: &Process,
+    problems: &mut Problems,
+) {
+    let Ok(name) = RouteName::parse("unnamed") else { return };
+    let leads_elsewhere = section.get("redirect").is_some() || section.get("respond").is_some();
+    let unknown =
+        UpstreamFacts { kind: UpstreamKind::Api, base_path: String::new(), reverse: Arc::default() };
+    let facts =
+        upstream.map(|entry| facts_of(entry, &BTreeMap::new())).or((!leads_elsewhere).then_some(unknown));
+    let secret = |name: &str| secrets.get(name, section.path(), &mut Problems::new());
+    let knows_path = shape.is_some();
+    let mut build = Build {
+        route: &name,
+        path: shape.unwrap_or(PathShape::Whole),
+        upstream: facts,
+        injected: Vec::new(),
+        secret: &secret,
+        limits: &process.limits,
+        problems,
+        settings: Settings::default(),
+        limit_names: Vec::new(),
+    };
+    for kind in
+        KINDS.iter().filter(|kind| kind.place == Place::Route && (knows_path || kind.key != "rewrite"))
+    {
+        let written = lookup(section, kind.key);
+        if written.is_some() {
+            // Only its mistakes are wanted.
+            let _ = (kind.compile)(written.as_ref(), &mut build);
+        }
+    }
+}
+
+fn facts_of(entry: &Entry, reverse: &BTreeMap<UpstreamName, Arc<ReverseMap>>) -> UpstreamFacts {
+    UpstreamFacts {
+        kind: entry.kind,
+        base_path: entry.settings.base_path.clone(),
+        reverse: reverse.get(&entry.name).cloned().unwrap_or_default(),
+    }
 }
 
 fn name(section: &Section, problems: &mut Problems) -> Option<RouteName> {
@@ -308,11 +368,7 @@ fn route(
     _options: &Options<'_>,
     problems: &mut Problems,
 ) -> Route {
-    let facts = draft.upstream.map(|entry| UpstreamFacts {
-        kind: entry.kind,
-        base_path: entry.settings.base_path.clone(),
-        reverse: reverse.get(&entry.name).cloned().unwrap_or_default(),
-    });
+    let facts = draft.upstream.map(|entry| facts_of(entry, reverse));
     let injected = draft
         .upstream
         .and_then(|entry| entry.injection.as_ref())
