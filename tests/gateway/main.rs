@@ -6,4 +6,5 @@
 mod harness;
 
 mod erasure;
+mod http2_refresh;
 mod smoke;
