@@ -13,8 +13,8 @@ use http::Method;
 
 use crate::names::{LimitName, ListenerName};
 
-/// What the client was reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// With or without TLS (RFC 9110 §4.2): how a client reached us, or how we reach an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Clear text.
     Http,

@@ -11,7 +11,6 @@ use crate::names::{RouteName, UpstreamName};
 use crate::policy::origin::{ReverseMap, WayBack};
 use crate::policy::{Build, Chain, KINDS, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
 use crate::telemetry::RouteMetrics;
-use crate::upstream::Scheme;
 
 /// The most routes of one configuration.
 pub const MAX_ROUTES: usize = 20_000;
@@ -319,11 +318,7 @@ fn authorities(entry: &Entry) -> Vec<String> {
     let mut list = Vec::new();
     for endpoint in &entry.settings.endpoints {
         list.push(format!("{}:{}", endpoint.host, endpoint.port));
-        let default = match endpoint.scheme {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        };
-        if endpoint.port == default {
+        if endpoint.port == endpoint.scheme.default_port() {
             list.push(endpoint.host.clone());
         }
     }

@@ -463,11 +463,12 @@ fn parse_url(url: &str) -> Result<(Scheme, String, u16, String), String> {
     if normal.path != base {
         return Err(format!("write the path in its normal form: `{}`", normal.path));
     }
-    let default = match scheme {
-        Scheme::Http => 80,
-        Scheme::Https => 443,
-    };
-    Ok((scheme, parsed.host, parsed.port.unwrap_or(default), base.trim_end_matches('/').to_owned()))
+    Ok((
+        scheme,
+        parsed.host,
+        parsed.port.unwrap_or(scheme.default_port()),
+        base.trim_end_matches('/').to_owned(),
+    ))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod concurrency;
 pub mod credential;
 pub mod errors;
 pub mod fault;
+pub mod fields;
 pub mod forwarding;
 pub mod json;
 pub mod origin;

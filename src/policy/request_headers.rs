@@ -11,8 +11,9 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use serde::Deserialize;
 
+use super::fields::{FieldEdits, Reader};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
-use crate::config::{Section, codes};
+use crate::config::Section;
 use crate::exchange::Exchange;
 
 /// What an `api` needs to answer: nothing about who asks. `content-*` and `if-*` pass as families.
@@ -72,9 +73,7 @@ enum Passing {
 struct RequestHeaders {
     passing: Passing,
     cookies: Option<Vec<String>>,
-    remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    add: Vec<(HeaderName, HeaderValue)>,
+    edits: FieldEdits,
 }
 
 /// Compiles `request` without its `body`, which is a kind of its own.
@@ -92,10 +91,13 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
 
     let at = headers_section.as_ref();
     let everything = headers.forward.iter().any(|name| name == "*");
-    let forward = names(at, "forward", headers.forward.iter().filter(|name| *name != "*"), build);
-    let remove = names(at, "remove", headers.remove.iter(), build);
-    let set = fields(at, "set", &headers.set, build);
-    let add = fields(at, "add", &headers.add, build);
+    let reader = Reader { section: at, refuses: &refuses };
+    let forward = reader.names("forward", headers.forward.iter().filter(|name| *name != "*"), build);
+    let edits = FieldEdits {
+        remove: reader.names("remove", headers.remove.iter(), build),
+        set: reader.fields("set", &headers.set, build),
+        add: reader.fields("add", &headers.add, build),
+    };
     let kind = build.kind();
     let passing = if kind == UpstreamKind::App || everything {
         Passing::All
@@ -110,77 +112,16 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let injects = build.injected.iter().any(|name| name == "authorization");
     build.settings.forwards_authorization = passing.allows(&header::AUTHORIZATION) && !injects;
     build.settings.forwards_cookies = cookies.as_ref().is_none_or(|names| !names.is_empty());
-    Some(Arc::new(RequestHeaders { passing, cookies, remove, set, add }))
+    Some(Arc::new(RequestHeaders { passing, cookies, edits }))
 }
 
-fn names<'a>(
-    section: Option<&Section>,
-    key: &str,
-    written: impl Iterator<Item = &'a String>,
-    build: &mut Build<'_>,
-) -> Vec<HeaderName> {
-    written.filter_map(|name| name_of(section, key, name, build)).collect()
-}
-
-fn fields(
-    section: Option<&Section>,
-    key: &str,
-    written: &BTreeMap<String, String>,
-    build: &mut Build<'_>,
-) -> Vec<(HeaderName, HeaderValue)> {
-    let mut list = Vec::with_capacity(written.len());
-    for (name, value) in written {
-        let Some(name) = name_of(section, key, name, build) else { continue };
-        match HeaderValue::try_from(value.as_str()) {
-            Ok(value) => list.push((name, value)),
-            Err(_) => {
-                report(
-                    section,
-                    key,
-                    build,
-                    codes::BAD_VALUE,
-                    format!("the value of `{name}` cannot be sent"),
-                );
-            }
-        }
+/// Why a field cannot be forwarded, set, added or removed.
+fn refuses(name: &HeaderName, _key: &str, build: &Build<'_>) -> Option<&'static str> {
+    if RESERVED.contains(&name.as_str()) {
+        return Some("belongs to the connection, not to the message");
     }
-    list
-}
-
-fn name_of(section: Option<&Section>, key: &str, name: &str, build: &mut Build<'_>) -> Option<HeaderName> {
-    let Ok(parsed) = HeaderName::try_from(name) else {
-        report(section, key, build, codes::BAD_VALUE, format!("`{name}` is no header name"));
-        return None;
-    };
-    if RESERVED.contains(&parsed.as_str()) {
-        report(
-            section,
-            key,
-            build,
-            codes::BAD_VALUE,
-            format!("`{name}` belongs to the connection, not to the message"),
-        );
-        return None;
-    }
-    let spelling = parsed.as_str().replace('_', "-");
-    if build.injected.contains(&spelling) {
-        report(
-            section,
-            key,
-            build,
-            codes::BAD_VALUE,
-            format!("`{name}` carries the upstream's credential: a route cannot touch it"),
-        );
-        return None;
-    }
-    Some(parsed)
-}
-
-fn report(section: Option<&Section>, key: &str, build: &mut Build<'_>, code: &'static str, message: String) {
-    if let Some(section) = section {
-        let place = section.get(key);
-        build.problems.error(code, place.as_ref().unwrap_or(section).path(), message);
-    }
+    let spelling = name.as_str().replace('_', "-");
+    build.injected.contains(&spelling).then_some("carries the upstream's credential: a route cannot touch it")
 }
 
 impl Passing {
@@ -231,15 +172,7 @@ impl Policy for RequestHeaders {
                 head.insert_header(header::COOKIE, value).map_err(|_| Fault::Internal)?;
             }
         }
-        for name in &self.remove {
-            head.remove_header(name);
-        }
-        for (name, value) in &self.set {
-            head.insert_header(name.clone(), value.clone()).map_err(|_| Fault::Internal)?;
-        }
-        for (name, value) in &self.add {
-            head.append_header(name.clone(), value.clone()).map_err(|_| Fault::Internal)?;
-        }
+        self.edits.apply(head)?;
         head.insert_header(REQUEST_ID, exchange.request_id.as_str()).map_err(|_| Fault::Internal)
     }
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::AHashSet;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 use pingora::http::ResponseHeader;
 use serde::Deserialize;
 
+use super::fields::{FieldEdits, Reader};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
-use crate::config::{Section, codes};
+use crate::config::Section;
 use crate::exchange::Exchange;
 
 /// What an `api`'s answer needs to be understood and cached. `content-*` passes as a family. `Location`, `Link` and the like were
@@ -53,9 +54,7 @@ struct Spec {
 
 struct ResponseHeaders {
     passes: Option<AHashSet<HeaderName>>,
-    remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    add: Vec<(HeaderName, HeaderValue)>,
+    edits: FieldEdits,
 }
 
 /// Compiles the lists; they apply without a section too.
@@ -63,69 +62,33 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let spec: Spec = section.and_then(|s| s.decode(build.problems)).unwrap_or_default();
     build.upstream.as_ref()?;
     let everything = spec.allow.iter().any(|name| name == "*");
-    let allow = names(section, "allow", spec.allow.iter().filter(|name| *name != "*"), build);
-    let remove = names(section, "remove", spec.remove.iter(), build);
-    let set = fields(section, "set", &spec.set, build);
-    let add = fields(section, "add", &spec.add, build);
+    let reader = Reader { section, refuses: &refuses };
+    let allow = reader.names("allow", spec.allow.iter().filter(|name| *name != "*"), build);
+    let mut edits = FieldEdits {
+        remove: reader.names("remove", spec.remove.iter(), build),
+        set: reader.fields("set", &spec.set, build),
+        add: reader.fields("add", &spec.add, build),
+    };
     let passes = (build.kind() == UpstreamKind::Api && !everything)
         .then(|| API_PASSES.into_iter().chain(allow.iter().cloned()).collect());
     let hidden = APP_HIDES
         .iter()
         .map(|name| HeaderName::from_static(name))
         .filter(|name| build.kind() == UpstreamKind::App && !allow.contains(name));
-    let remove = hidden.chain(remove).collect();
-    Some(Arc::new(ResponseHeaders { passes, remove, set, add }))
+    edits.remove.extend(hidden);
+    Some(Arc::new(ResponseHeaders { passes, edits }))
 }
 
-fn names<'a>(
-    section: Option<&Section>,
-    key: &str,
-    written: impl Iterator<Item = &'a String>,
-    build: &mut Build<'_>,
-) -> Vec<HeaderName> {
-    written.filter_map(|name| name_of(section, key, name, build)).collect()
-}
-
-fn fields(
-    section: Option<&Section>,
-    key: &str,
-    written: &BTreeMap<String, String>,
-    build: &mut Build<'_>,
-) -> Vec<(HeaderName, HeaderValue)> {
-    let mut list = Vec::with_capacity(written.len());
-    for (name, value) in written {
-        let Some(parsed) = name_of(section, key, name, build) else { continue };
-        match HeaderValue::try_from(value.as_str()) {
-            Ok(value) => list.push((parsed, value)),
-            Err(_) => report(section, key, build, format!("the value of `{name}` cannot be sent")),
+/// Why a field cannot be allowed, set, added or removed.
+fn refuses(name: &HeaderName, key: &str, build: &Build<'_>) -> Option<&'static str> {
+    match name.as_str() {
+        "content-length" | "transfer-encoding" | "connection" | "upgrade" | "trailer" => {
+            Some("belongs to the connection, not to the message")
         }
-    }
-    list
-}
-
-fn name_of(section: Option<&Section>, key: &str, name: &str, build: &mut Build<'_>) -> Option<HeaderName> {
-    let parsed = HeaderName::try_from(name).ok();
-    if parsed.is_none() {
-        report(section, key, build, format!("`{name}` is no header name"));
-    }
-    let framing = parsed.as_ref().is_some_and(|name| {
-        matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection" | "upgrade" | "trailer")
-    });
-    if framing {
-        report(section, key, build, format!("`{name}` belongs to the connection, not to the message"));
-        return None;
-    }
-    if key == "allow" && parsed.as_ref() == Some(&header::SET_COOKIE) && build.kind() == UpstreamKind::Api {
-        report(section, key, build, "cookies of an `api` never pass".into());
-        return None;
-    }
-    parsed
-}
-
-fn report(section: Option<&Section>, key: &str, build: &mut Build<'_>, message: String) {
-    if let Some(section) = section {
-        let place = section.get(key);
-        build.problems.error(codes::BAD_VALUE, place.as_ref().unwrap_or(section).path(), message);
+        "set-cookie" if key == "allow" && build.kind() == UpstreamKind::Api => {
+            Some("of an `api` never passes")
+        }
+        _ => None,
     }
 }
 
@@ -154,15 +117,6 @@ impl Policy for ResponseHeaders {
                 head.remove_header(name);
             }
         }
-        for name in &self.remove {
-            head.remove_header(name);
-        }
-        for (name, value) in &self.set {
-            head.insert_header(name.clone(), value.clone()).map_err(|_| Fault::Internal)?;
-        }
-        for (name, value) in &self.add {
-            head.append_header(name.clone(), value.clone()).map_err(|_| Fault::Internal)?;
-        }
-        Ok(())
+        self.edits.apply(head)
     }
 }

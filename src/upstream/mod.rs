@@ -28,6 +28,7 @@ mod settings;
 mod target;
 mod tls;
 
+pub use crate::exchange::Scheme;
 pub use address::is_private;
 pub use endpoint::EndpointProblem;
 pub use hidden::{Upstream, UpstreamProblem};
@@ -35,5 +36,5 @@ pub use ledger::Lease;
 pub use pick::{Picked, Tried, UpstreamFault};
 pub use reason::{Reason, classify};
 pub use resolver::{Resolution, Resolver};
-pub use settings::{Balance, EndpointSettings, Retry, RetryOn, Scheme, Settings, Timeouts, Tls};
+pub use settings::{Balance, EndpointSettings, Retry, RetryOn, Settings, Timeouts, Tls};
 pub use tls::{FileCause, FileProblem};

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::exchange::Scheme;
 use crate::names::UpstreamName;
 
 /// Everything about one upstream. Set by the plan.
@@ -42,35 +43,6 @@ pub struct EndpointSettings {
     pub port: u16,
     /// Its share of the requests among the weights of all; 0 takes none. Default 1.
     pub weight: u32,
-}
-
-/// With or without TLS (RFC 9110 §4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// `http`
-    Http,
-    /// `https`
-    Https,
-}
-
-impl Scheme {
-    /// As in a URL.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// The port that a URL may leave out.
-    #[must_use]
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
 }
 
 /// How long each step may take. Pingora has no limit for any of them by default.
