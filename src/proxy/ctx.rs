@@ -74,6 +74,8 @@ pub struct Ctx {
     pub lease: Option<Lease>,
     /// The endpoint of the current attempt.
     pub endpoint: usize,
+    /// Whether the answer that just came is thrown away for another attempt.
+    pub repeat: bool,
     /// Attempts made.
     pub attempts: u32,
     /// When the current attempt began, for the connect time.

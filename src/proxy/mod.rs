@@ -123,6 +123,7 @@ impl Gateway {
             tried: crate::upstream::Tried::default(),
             lease: None,
             endpoint: 0,
+            repeat: false,
             attempts: 0,
             attempt_started: None,
             active: vec![self.metrics.active()],

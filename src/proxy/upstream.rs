@@ -110,11 +110,15 @@ pub fn error_while_proxy(
     mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    if std::mem::take(&mut ctx.repeat) {
+        // The answer was thrown away for this attempt: decided and counted already.
+        error.set_retry(true);
+        return error;
+    }
     if *error.esource() == pingora::ErrorSource::Upstream {
         note(ctx, &error);
     }
-    let replayable =
-        session.req_header().method.is_idempotent() && !session.as_downstream().retry_buffer_truncated();
+    let replayable = replayable(session);
     let begun = session.response_written().is_some();
     if !replayable || begun || ctx.fault.is_some() {
         error.set_retry(false);
@@ -150,6 +154,22 @@ pub fn note_unreachable(ctx: &Ctx, error: &Error) {
         plan.metrics.endpoint_healthy(ctx.endpoint, false);
     }
     note(ctx, error);
+}
+
+/// Whether the request can be sent again: it does no more the second time (RFC 9110 §9.2.2), and its body is still there.
+#[must_use]
+pub fn replayable(session: &Session) -> bool {
+    session.req_header().method.is_idempotent() && !session.as_downstream().retry_buffer_truncated()
+}
+
+/// Whether an answer of this status is thrown away for another attempt: listed in `retry.on`, safe to repeat, within number and budget.
+pub fn answer_is_retryable(session: &Session, ctx: &mut Ctx, route: &Route, status: u16) -> bool {
+    let Some(plan) = route.upstream.as_ref() else { return false };
+    if !plan.upstream.retry().on.covers_status(status) || !replayable(session) || !may_retry(ctx, false) {
+        return false;
+    }
+    plan.metrics.answered(status);
+    true
 }
 
 /// Counts a failure by its kind.

@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use super::{Ctx, held};
+use super::{Ctx, held, upstream};
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -23,6 +23,10 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
     }
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
+    }
+    if upstream::answer_is_retryable(session, ctx, &route, head.status.as_u16()) {
+        ctx.repeat = true;
+        return held::error(Fault::Connection);
     }
     if head.status == StatusCode::SWITCHING_PROTOCOLS || is_event_stream(head) {
         // A tunnel and an event stream have no end to wait for; silence still ends them.

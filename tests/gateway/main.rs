@@ -7,4 +7,5 @@ mod harness;
 
 mod erasure;
 mod http2_refresh;
+mod retry_status;
 mod smoke;

@@ -99,7 +99,7 @@ pub async fn until_answered(
     loop {
         let broken = match attempt(gateway, session, ctx, route).await {
             Ok(answer) => {
-                if !answer_is_retryable(&answer, session, ctx, route) {
+                if !upstream::answer_is_retryable(session, ctx, route, answer.head.status.as_u16()) {
                     return Ok(answer);
                 }
                 answer.connection.release(&gateway.shared.connector).await;
@@ -110,8 +110,8 @@ pub async fn until_answered(
         let again = match broken.retry {
             Retry::Never => false,
             Retry::Connect => upstream::may_retry(ctx, true),
-            Retry::Reused => replayable(session) && ctx.attempts < MAX_ATTEMPTS,
-            Retry::Sent => replayable(session) && upstream::may_retry(ctx, false),
+            Retry::Reused => upstream::replayable(session) && ctx.attempts < MAX_ATTEMPTS,
+            Retry::Sent => upstream::replayable(session) && upstream::may_retry(ctx, false),
         };
         if !again {
             return Err(broken.fault);
@@ -121,22 +121,6 @@ pub async fn until_answered(
 
 /// The end of all attempts, whatever the pool does: each stale pooled connection costs one.
 const MAX_ATTEMPTS: u32 = 16;
-
-fn replayable(session: &Session) -> bool {
-    session.req_header().method.is_idempotent() && !session.as_downstream().retry_buffer_truncated()
-}
-
-fn answer_is_retryable(answer: &Answer, session: &Session, ctx: &mut Ctx, route: &Route) -> bool {
-    let status = answer.head.status.as_u16();
-    let listed = route.upstream.as_ref().is_some_and(|plan| plan.upstream.retry().on.covers_status(status));
-    if !listed || !replayable(session) || !upstream::may_retry(ctx, false) {
-        return false;
-    }
-    if let Some(plan) = &route.upstream {
-        plan.metrics.answered(status);
-    }
-    true
-}
 
 fn remaining(ctx: &Ctx) -> Result<Duration, Fault> {
     let left = ctx.upstream_deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
