@@ -57,14 +57,33 @@ impl ReverseMap {
         self.authorities.iter().any(|own| own.eq_ignore_ascii_case(authority))
     }
 
+    /// Whether this host is the upstream's, whatever the port: a cookie's `Domain` has none (RFC 6265 §8.5).
+    fn names_host(&self, host: &str) -> bool {
+        self.authorities.iter().any(|own| {
+            let own = own.rsplit_once(':').map_or(own.as_str(), |(own, _)| own);
+            own.eq_ignore_ascii_case(host)
+        })
+    }
+
     /// The public path of a path at the upstream.
     #[must_use]
     pub fn public_path(&self, path: &str) -> Option<String> {
+        self.way(path).map(|(_, public)| public)
+    }
+
+    /// The public path of a cookie's path that lies under a base which only the upstream has; `None`: it stays as it is.
+    fn public_cookie_path(&self, path: &str) -> Option<String> {
+        self.way(path)
+            .filter(|(way, _)| way.upstream != way.public && !way.upstream.is_empty())
+            .map(|(_, p)| p)
+    }
+
+    fn way(&self, path: &str) -> Option<(&WayBack, String)> {
         self.ways.iter().find_map(|way| {
             let rest = path.strip_prefix(way.upstream.as_str())?;
             let fits = rest.is_empty() || rest == "/" || (!way.exact && rest.starts_with('/'));
             let public = format!("{}{rest}", way.public);
-            fits.then(|| if public.is_empty() { "/".to_owned() } else { public })
+            fits.then(|| (way, if public.is_empty() { "/".to_owned() } else { public }))
         })
     }
 
@@ -239,65 +258,103 @@ impl Origin {
 
     /// For an `app`: what names the upstream's own origin, and nothing else.
     fn map_own(&self, head: &mut ResponseHeader, exchange: &mut Exchange) {
-        for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            let Some(text) = head.headers.get(&name).and_then(|value| value.to_str().ok()) else { continue };
-            let own = split_authority(text).is_some_and(|(authority, _)| {
-                self.map.names(authority) && !authority.eq_ignore_ascii_case(&exchange.authority())
-            });
-            if own
-                && let Some(public) = self.map.public_reference(text, &exchange.upstream_path)
-                && set(head, name, &public).is_ok()
-            {
-                exchange.erased.location += 1;
-            }
-        }
-        let names_us = head
-            .headers
-            .get_all(header::SET_COOKIE)
-            .iter()
-            .any(|value| value.to_str().is_ok_and(|text| self.cookie_domain(text).is_some()));
-        if !names_us {
-            return;
+        for name in [header::LOCATION, header::CONTENT_LOCATION, header::LINK, header::REFRESH] {
+            let values: Vec<HeaderValue> = head.headers.get_all(&name).iter().cloned().collect();
+            let mapped: Vec<Option<String>> = values
+                .iter()
+                .map(|value| {
+                    let text = value.to_str().ok()?;
+                    match name {
+                        header::LINK => self.own_links(text, exchange),
+                        header::REFRESH => self.own_refresh(text, exchange),
+                        _ => self.own_reference(text, exchange),
+                    }
+                })
+                .collect();
+            replace(head, &name, values, mapped, exchange);
         }
         let cookies: Vec<HeaderValue> = head.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-        head.remove_header(&header::SET_COOKIE);
-        for cookie in cookies {
-            let mapped = cookie
-                .to_str()
-                .ok()
-                .filter(|text| self.cookie_domain(text).is_some())
-                .and_then(|text| HeaderValue::try_from(without_domain(text)).ok());
-            if mapped.is_some() {
-                exchange.erased.set_cookie += 1;
-            }
-            // Appending what was there a line ago cannot fail; a cookie that cannot be written is one less.
-            let _ = head.append_header(header::SET_COOKIE, mapped.unwrap_or(cookie));
-        }
+        let mapped = cookies.iter().map(|cookie| self.own_cookie(cookie.to_str().ok()?)).collect();
+        replace(head, &header::SET_COOKIE, cookies, mapped, exchange);
     }
 
-    /// The `Domain` of a cookie, if it names the upstream: the browser would refuse it from us.
-    fn cookie_domain<'a>(&self, cookie: &'a str) -> Option<&'a str> {
-        cookie.split(';').skip(1).find_map(|attribute| {
-            let (name, value) = attribute.split_once('=')?;
-            let domain = value.trim().trim_start_matches('.');
-            (name.trim().eq_ignore_ascii_case("domain") && self.map.names(domain)).then_some(domain)
-        })
+    fn own_reference(&self, text: &str, exchange: &Exchange) -> Option<String> {
+        let (authority, _) = split_authority(text)?;
+        let own = self.map.names(authority) && !authority.eq_ignore_ascii_case(&exchange.authority());
+        own.then(|| self.map.public_reference(text, &exchange.upstream_path))?
+    }
+
+    fn own_links(&self, text: &str, exchange: &Exchange) -> Option<String> {
+        let mut changed = false;
+        let links: Vec<String> = split_links(text)
+            .into_iter()
+            .map(|link| {
+                let parts = link.trim_start().strip_prefix('<').and_then(|rest| rest.split_once('>'));
+                let public = parts.and_then(|(reference, parameters)| {
+                    Some(format!(" <{}>{parameters}", self.own_reference(reference, exchange)?))
+                });
+                changed |= public.is_some();
+                public.unwrap_or_else(|| link.to_owned())
+            })
+            .collect();
+        changed.then(|| links.join(",").trim_start().to_owned())
+    }
+
+    fn own_refresh(&self, text: &str, exchange: &Exchange) -> Option<String> {
+        let url = text.split_once(';')?.1.trim();
+        let reference = url.split_once('=').filter(|(key, _)| key.trim().eq_ignore_ascii_case("url"))?.1;
+        self.own_reference(reference.trim().trim_matches(['"', '\'']), exchange)?;
+        self.mapped_refresh(text, exchange)
+    }
+
+    /// Without a `Domain` that names the upstream, which the browser would refuse from us, and with the public form of a `Path`
+    /// that only the upstream has.
+    fn own_cookie(&self, cookie: &str) -> Option<String> {
+        let mut changed = false;
+        let mut kept: Vec<String> = Vec::new();
+        for (place, attribute) in cookie.split(';').enumerate() {
+            let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+            let (is, value) =
+                (|wanted: &str| place > 0 && name.trim().eq_ignore_ascii_case(wanted), value.trim());
+            if is("domain") && self.map.names_host(value.trim_start_matches('.')) {
+                changed = true;
+            } else if let Some(public) = self.map.public_cookie_path(value).filter(|_| is("path")) {
+                changed = true;
+                kept.push(format!("{name}={public}"));
+            } else {
+                kept.push(attribute.to_owned());
+            }
+        }
+        changed.then(|| kept.join(";"))
     }
 }
 
-fn without_domain(cookie: &str) -> String {
-    let kept: Vec<&str> = cookie
-        .split(';')
-        .enumerate()
-        .filter(|(place, attribute)| {
-            *place == 0
-                || !attribute
-                    .split_once('=')
-                    .is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("domain"))
-        })
-        .map(|(_, attribute)| attribute)
-        .collect();
-    kept.join(";")
+/// Writes the mapped values in the place of the old, in their order; nothing where none was mapped.
+fn replace(
+    head: &mut ResponseHeader,
+    name: &HeaderName,
+    values: Vec<HeaderValue>,
+    mapped: Vec<Option<String>>,
+    exchange: &mut Exchange,
+) {
+    if mapped.iter().all(Option::is_none) {
+        return;
+    }
+    head.remove_header(name);
+    for (value, mapped) in values.into_iter().zip(mapped) {
+        if mapped.is_some() {
+            let erased = &mut exchange.erased;
+            *match *name {
+                header::LINK => &mut erased.link,
+                header::REFRESH => &mut erased.refresh,
+                header::SET_COOKIE => &mut erased.set_cookie,
+                _ => &mut erased.location,
+            } += 1;
+        }
+        let mapped = mapped.and_then(|text| HeaderValue::try_from(text).ok());
+        // Appending what was there a line ago cannot fail; a field that cannot be written is one less.
+        let _ = head.append_header(name.clone(), mapped.unwrap_or(value));
+    }
 }
 
 /// Splits a `Link` field at the commas between links (RFC 8288 §3): those outside of `<>` and quotes.
@@ -382,7 +439,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_loses_only_its_domain() {
-        assert_eq!(without_domain("domain=1; Path=/; Domain=a.example; Secure"), "domain=1; Path=/; Secure");
+    fn a_cookie_loses_only_what_names_the_upstream() {
+        let origin = Origin { kind: UpstreamKind::App, map: Arc::new(map()) };
+        assert_eq!(
+            origin.own_cookie("domain=1; Path=/; Domain=.api.vendor.example; Secure").as_deref(),
+            Some("domain=1; Path=/; Secure")
+        );
+        assert_eq!(
+            origin.own_cookie("path=/base/v2; Path=/base/v2/x").as_deref(),
+            Some("path=/base/v2; Path=/api/weather/x")
+        );
+        assert_eq!(
+            origin.own_cookie("a=1; Path=/; Domain=vendor.example"),
+            None,
+            "not the upstream's own name"
+        );
     }
 }
