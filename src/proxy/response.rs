@@ -2,6 +2,7 @@
 //!
 //! What is per client is added here and never stored: limits, cache status, request id.
 
+use http::{Version, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
@@ -15,6 +16,13 @@ use crate::policy::request_headers::REQUEST_ID;
 pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> pingora::Result<()> {
     if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
+    }
+    // Ours is the version we speak (RFC 9110 §6.2); a client of HTTP/1.0 takes no chunks (RFC 9112 §6.1).
+    head.set_version(Version::HTTP_11);
+    if session.req_header().version == Version::HTTP_10
+        && head.remove_header(&header::TRANSFER_ENCODING).is_some()
+    {
+        session.set_keepalive(None);
     }
     cache::note_served(session, ctx);
     ctx.status = head.status.as_u16();
