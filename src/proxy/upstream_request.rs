@@ -48,6 +48,15 @@ pub fn prepare(
     // One field for all cookies: HTTP/2 clients may send them in crumbs (RFC 9113 §8.2.3).
     join_cookies(head)?;
     head.remove_header(&header::EXPECT);
+    let upgrades = route.settings.websocket
+        && head
+            .headers
+            .get(header::UPGRADE)
+            .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !upgrades {
+        head.remove_header(&header::UPGRADE);
+        head.remove_header(&header::CONNECTION);
+    }
     if route.settings.json.is_some() {
         // What is shaped must be whole and uncoded.
         for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_ENCODING] {
