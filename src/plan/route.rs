@@ -8,6 +8,7 @@ use super::upstreams::{Declared, Entry, UpstreamPlan};
 use super::{Options, Process, Slots, matching};
 use crate::config::{Problems, Section, codes};
 use crate::names::{RouteName, UpstreamName};
+use crate::policy::errors::Errors;
 use crate::policy::origin::{ReverseMap, WayBack};
 use crate::policy::{Build, Chain, KINDS, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
 use crate::telemetry::RouteMetrics;
@@ -32,10 +33,13 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether the miss is our own exchange: everything from an `api`, and what is shaped. The rest is Pingora's stock path.
+    /// Whether the miss is our own exchange: everything from an `api`, what is shaped, and where errors are masked. The rest is
+    /// Pingora's stock path.
     #[must_use]
     pub fn holds_answer(&self) -> bool {
-        self.settings.json.is_some() || self.upstream.as_ref().is_some_and(|u| u.kind == UpstreamKind::Api)
+        self.settings.json.is_some()
+            || self.settings.errors != Errors::Pass
+            || self.upstream.as_ref().is_some_and(|u| u.kind == UpstreamKind::Api)
     }
 }
 

@@ -10,7 +10,7 @@ use super::attempt::{Answer, Connection};
 use super::{erase, error, fail, shape};
 use crate::plan::Route;
 use crate::policy::origin::ReverseMap;
-use crate::policy::{Fault, Reply, UpstreamKind};
+use crate::policy::{Fault, Reply};
 use crate::proxy::{Ctx, Gateway, cache, response, upstream_response};
 
 /// How much of an error body is read to its end for the sake of the connection; a longer one costs the connection.
@@ -37,8 +37,7 @@ pub async fn deliver(
         return refuse(session, ctx, fault);
     }
     head.set_version(Version::HTTP_11);
-    let is_api = route.upstream.as_ref().is_some_and(|upstream| upstream.kind == UpstreamKind::Api);
-    if is_api && route.settings.errors.masks(head.status.as_u16()) {
+    if route.settings.errors.masks(head.status.as_u16()) {
         drain(ctx, &mut connection).await;
         release(gateway, ctx, connection).await;
         return masked(session, ctx, route, &head).await;
