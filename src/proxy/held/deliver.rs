@@ -184,6 +184,9 @@ async fn whole(
     if answers_head && (route.settings.json.is_some() || route.settings.reverse.is_some()) {
         // The length of the original says nothing about what a GET would get.
         head.remove_header(&header::CONTENT_LENGTH);
+        if route.settings.json.is_some() {
+            shape::forget_original(&mut head);
+        }
     } else if !answers_head && !bodiless {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }

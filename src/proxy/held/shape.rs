@@ -56,14 +56,16 @@ pub async fn hold(
     }
     route.metrics.shape(ShapeResult::Ok);
     ctx.shared.process.metrics.process().shaped(started.elapsed(), body.len() as u64, shaped.len() as u64);
-    // What described the original bytes does not describe these.
-    for name in
-        ["content-md5", "content-digest", "repr-digest", "digest", "accept-ranges", "content-encoding"]
-    {
+    forget_original(head);
+    Ok(Bytes::from(shaped))
+}
+
+/// What described the original bytes does not describe the shaped ones.
+pub fn forget_original(head: &mut ResponseHeader) {
+    for name in ["content-md5", "content-digest", "repr-digest", "digest", "accept-ranges", "content-encoding"] {
         head.remove_header(name);
     }
     weaken_etag(head);
-    Ok(Bytes::from(shaped))
 }
 
 /// A changed body is equivalent, not identical (RFC 9110 §8.8.1).
