@@ -127,7 +127,7 @@ pub fn error_while_proxy(
     // A pooled connection that the upstream had closed already is no failure of the upstream; it costs no budget.
     error.retry.decide_reuse(reused);
     if error.retry() && !reused {
-        let retry = may_retry(ctx, false);
+        let retry = repeats_broken(ctx) && may_retry(ctx, false);
         error.set_retry(retry);
     }
     error
@@ -160,6 +160,15 @@ pub fn note_unreachable(ctx: &Ctx, error: &Error) {
 #[must_use]
 pub fn replayable(session: &Session) -> bool {
     session.req_header().method.is_idempotent() && !session.as_downstream().retry_buffer_truncated()
+}
+
+/// Whether an exchange that broke is made again: it would be a 502 of ours, so it is repeated where `retry.on` lists 502.
+#[must_use]
+pub fn repeats_broken(ctx: &Ctx) -> bool {
+    ctx.route
+        .as_ref()
+        .and_then(|route| route.upstream.as_ref())
+        .is_some_and(|plan| plan.upstream.retry().on.bad_gateway)
 }
 
 /// Whether an answer of this status is thrown away for another attempt: listed in `retry.on`, safe to repeat, within number and budget.

@@ -111,7 +111,11 @@ pub async fn until_answered(
             Retry::Never => false,
             Retry::Connect => upstream::may_retry(ctx, true),
             Retry::Reused => upstream::replayable(session) && ctx.attempts < MAX_ATTEMPTS,
-            Retry::Sent => upstream::replayable(session) && upstream::may_retry(ctx, false),
+            Retry::Sent => {
+                upstream::replayable(session)
+                    && upstream::repeats_broken(ctx)
+                    && upstream::may_retry(ctx, false)
+            }
         };
         if !again {
             return Err(broken.fault);

@@ -62,7 +62,9 @@ pub async fn hold(
 
 /// What described the original bytes does not describe the shaped ones.
 pub fn forget_original(head: &mut ResponseHeader) {
-    for name in ["content-md5", "content-digest", "repr-digest", "digest", "accept-ranges", "content-encoding"] {
+    for name in
+        ["content-md5", "content-digest", "repr-digest", "digest", "accept-ranges", "content-encoding"]
+    {
         head.remove_header(name);
     }
     weaken_etag(head);
