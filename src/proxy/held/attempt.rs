@@ -60,6 +60,32 @@ impl Connection {
     }
 }
 
+/// Waits for the upstream as long as the client does. An answer that may be stored is fetched for the next client too.
+///
+/// # Errors
+/// [`Fault::ClientGone`].
+pub async fn while_client_waits<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T, Fault> {
+    if session.cache.enabled() || !session.as_downstream_mut().is_body_done() {
+        return Ok(work.await);
+    }
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = client_gone(session) => Err(Fault::ClientGone),
+    }
+}
+
+async fn client_gone(session: &mut Session) {
+    match session.as_downstream_mut().read_body_or_idle(true).await {
+        Err(error) if *error.etype() != ErrorType::ConnectError => {}
+        // Bytes after the request, though the answer is not out: no sign that nobody waits for it.
+        _ => {
+            session.set_keepalive(None);
+            std::future::pending().await
+        }
+    }
+}
+
 /// What ended an attempt.
 struct Broken {
     fault: Fault,
@@ -163,7 +189,8 @@ async fn attempt(
     loop {
         client.set_read_timeout(Some(remaining(ctx).map_err(Broken::never)?));
         // A server may answer before it has read the whole body; then a failed write is no failure of the exchange.
-        client.read_response_header().await.map_err(|error| {
+        let read = while_client_waits(session, client.read_response_header()).await.map_err(Broken::never)?;
+        read.map_err(|error| {
             let timed_out = *error.etype() == ErrorType::ReadTimedout;
             broken(ctx, error, if timed_out { Retry::Never } else { retry })
         })?;

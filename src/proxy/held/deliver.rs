@@ -6,7 +6,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::conditional_filter;
 use pingora::proxy::Session;
 
-use super::attempt::{Answer, Connection};
+use super::attempt::{Answer, Connection, while_client_waits};
 use super::{erase, error, fail, shape};
 use crate::plan::Route;
 use crate::policy::origin::ReverseMap;
@@ -49,7 +49,7 @@ pub async fn deliver(
     if let Some(shaping) = &route.settings.json
         && has_body(&head, session)
     {
-        let body = match shape::hold(ctx, route, shaping, &mut head, &mut connection).await {
+        let body = match shape::hold(session, ctx, route, shaping, &mut head, &mut connection).await {
             Ok(body) => body,
             Err(fault) => return refuse(session, ctx, fault),
         };
@@ -144,7 +144,8 @@ async fn erased(
 ) -> pingora::Result<bool> {
     let mut held = BytesMut::new();
     while held.len() <= HOLD_BYTES && !connection.is_done() {
-        let chunk = match connection.read(ctx).await {
+        let read = while_client_waits(session, connection.read(ctx)).await.and_then(|read| read);
+        let chunk = match read {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             Err(fault) => return refuse(session, ctx, fault),
@@ -268,7 +269,12 @@ async fn stream(
     response::filter(session, &mut head, ctx)?;
     let mut client: pingora::Result<()> = session.write_response_header(Box::new(head), header_only).await;
     loop {
-        let piece = match pieces.next(ctx).await {
+        let next = if client.is_ok() {
+            while_client_waits(session, pieces.next(ctx)).await.and_then(|next| next)
+        } else {
+            pieces.next(ctx).await
+        };
+        let piece = match next {
             Ok(Some(piece)) => piece,
             Ok(None) => break,
             Err(fault) => {

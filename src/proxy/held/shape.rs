@@ -3,8 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
 
-use super::attempt::Connection;
+use super::attempt::{Connection, while_client_waits};
 use super::erase;
 use crate::plan::Route;
 use crate::policy::Fault;
@@ -17,6 +18,7 @@ use crate::telemetry::labels::ShapeResult;
 /// # Errors
 /// The [`Fault`] that says why it cannot be shaped, or the upstream's.
 pub async fn hold(
+    session: &mut Session,
     ctx: &Ctx,
     route: &Route,
     shaping: &JsonShaping,
@@ -40,7 +42,7 @@ pub async fn hold(
         return Err(refuse(ShapeResult::TooLarge, Fault::TooLargeToShape));
     }
     let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
-    while let Some(chunk) = connection.read(ctx).await? {
+    while let Some(chunk) = while_client_waits(session, connection.read(ctx)).await?? {
         if too_large(body.len() + chunk.len()) {
             return Err(refuse(ShapeResult::TooLarge, Fault::TooLargeToShape));
         }
