@@ -9,3 +9,13 @@ mod erasure;
 mod http2_refresh;
 mod retry_status;
 mod smoke;
+
+mod out_errors;
+mod out_framing;
+mod out_headers;
+mod out_mapping;
+mod out_retries;
+mod out_shaping;
+mod out_streams;
+mod out_support;
+mod out_tls;
