@@ -1,7 +1,7 @@
 //! Framing of answers: bodies that end in every way, answers without one, and answers that are none.
 
 use crate::harness::{Client, Gateway, Origin, Received, Reply, response};
-use crate::out_support::{SECRET, Scripted, both, plain};
+use crate::out_support::{SECRET, Scripted, both, plain, settle};
 
 const BOTH: [&str; 2] = ["/api/x", "/x"];
 
@@ -16,6 +16,7 @@ fn a_head_request_gets_the_length_and_no_body() {
         let mut client = Client::connect(gateway.address());
         let answer = client.request("HEAD", target, &[], b"");
         assert_eq!((answer.status, answer.header("content-length")), (200, Some("1234")), "{target}");
+        settle(&gateway);
         assert_eq!(
             client.request("HEAD", target, &[], b"").status,
             200,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::{Client, Gate, Gateway, HEAD, Origin, Reply, Setup, response};
-use crate::out_support::{both, plain};
+use crate::out_support::{both, plain, settle};
 
 /// An address where nobody listens.
 fn dead() -> SocketAddr {
@@ -194,6 +194,7 @@ fn a_pooled_connection_that_dies_at_the_next_request_is_replaced_for_a_get() {
         });
         let gateway = both(&origin, ", retry: { attempts: 0, on: [] }", "", "");
         assert_eq!(gateway.get(target).status, 200);
+        settle(&gateway);
         assert_eq!(gateway.get(target).status, 200, "{target}: closed in the very moment it was used again");
         assert_eq!((origin.count(), origin.connections()), (3, 2), "{target}");
     }
@@ -206,6 +207,7 @@ fn connections_are_kept_and_used_again() {
     for target in ["/api/x", "/x"] {
         for _ in 0..5 {
             assert_eq!(gateway.get(target).status, 200);
+            settle(&gateway);
         }
     }
     assert_eq!(origin.connections(), 2, "one of each upstream");

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::harness::{Client, Gate, Gateway, Origin, Received, Reply, response};
-use crate::out_support::{both, plain};
+use crate::out_support::{both, idle, plain};
 
 const UPGRADE: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
@@ -207,20 +207,6 @@ fn a_large_answer_arrives_intact() {
         assert_eq!((answer.status, answer.cut, answer.body.len()), (200, false, body.len()), "{target}");
         assert!(answer.body == body, "{target}: every byte in its place");
     }
-}
-
-/// Gauges of requests in flight, all zero once nobody asks. The scrape itself is no request of a listener.
-fn idle(gateway: &Gateway) -> bool {
-    let text = gateway.admin("/metrics").text();
-    let active: Vec<&str> = text
-        .lines()
-        .filter(|line| {
-            line.starts_with("portcullis_requests_active")
-                || line.starts_with("portcullis_upstream_requests_active")
-        })
-        .collect();
-    assert!(active.len() >= 2, "the gauges are there: {active:?}");
-    active.iter().all(|line| line.ends_with(" 0"))
 }
 
 #[test]

@@ -80,3 +80,22 @@ pub fn assert_hidden(answer: &Answer, origin: &Origin, what: &str) {
         );
     }
 }
+
+/// Gauges of requests in flight, all zero once nobody asks. The scrape itself is no request of a listener.
+pub fn idle(gateway: &Gateway) -> bool {
+    let text = gateway.admin("/metrics").text();
+    let active: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            line.starts_with("portcullis_requests_active")
+                || line.starts_with("portcullis_upstream_requests_active")
+        })
+        .collect();
+    assert!(active.len() >= 2, "the gauges are there: {active:?}");
+    active.iter().all(|line| line.ends_with(" 0"))
+}
+
+/// Waits until nothing is in flight: an answer may be with its client a moment before its connection is back in the pool.
+pub fn settle(gateway: &Gateway) {
+    eventually!(idle(gateway), "a request stays in flight");
+}

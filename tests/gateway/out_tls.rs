@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::harness::{Gateway, HEAD, Setup};
+use crate::out_support::settle;
 
 /// What an origin with TLS saw: per connection the name asked for, the protocols offered, and each request head.
 #[derive(Default)]
@@ -192,6 +193,7 @@ fn upstreams_of_one_address_and_different_policies_share_no_connection() {
     for _ in 0..3 {
         for target in ["/0", "/1"] {
             assert_eq!(gateway.get(target).status, 200);
+            settle(&gateway);
         }
     }
     assert_eq!(origin.connections(), 2, "each upstream keeps its own");
