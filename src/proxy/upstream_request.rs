@@ -48,12 +48,7 @@ pub fn prepare(
     // One field for all cookies: HTTP/2 clients may send them in crumbs (RFC 9113 §8.2.3).
     join_cookies(head)?;
     head.remove_header(&header::EXPECT);
-    let upgrades = route.settings.websocket
-        && head
-            .headers
-            .get(header::UPGRADE)
-            .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if !upgrades {
+    if !upgrades(head, route) {
         head.remove_header(&header::UPGRADE);
         head.remove_header(&header::CONNECTION);
     }
@@ -79,6 +74,13 @@ pub fn prepare(
         head.set_method(Method::GET);
     }
     Ok(())
+}
+
+/// Whether the client asks for what the route allows: a WebSocket, and nothing else.
+#[must_use]
+pub fn upgrades(client: &RequestHeader, route: &Route) -> bool {
+    let asked = client.headers.get(header::UPGRADE);
+    route.settings.websocket && asked.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn join_cookies(head: &mut RequestHeader) -> Result<(), Fault> {

@@ -24,6 +24,10 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
+    if head.status != StatusCode::SWITCHING_PROTOCOLS && route.holds_answer() {
+        // Only a request for a tunnel comes here where answers are held; what it got instead was neither shaped, masked nor erased.
+        return held::fail(ctx, Fault::Protocol);
+    }
     if upstream::answer_is_retryable(session, ctx, &route, head.status.as_u16()) {
         ctx.repeat = true;
         return held::error(Fault::Connection);

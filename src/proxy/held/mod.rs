@@ -22,7 +22,7 @@ mod shape;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use super::{Ctx, Gateway, cache};
+use super::{Ctx, Gateway, cache, upstream_request};
 use crate::plan::Route;
 use crate::policy::Fault;
 
@@ -32,7 +32,7 @@ pub fn takes(session: &Session, ctx: &Ctx, route: &Route) -> bool {
     if route.upstream.is_none() {
         return false;
     }
-    let upgrades = route.settings.websocket && session.is_upgrade_req();
+    let upgrades = session.is_upgrade_req() && upstream_request::upgrades(session.req_header(), route);
     ctx.body.whole_ahead || (route.holds_answer() && !upgrades)
 }
 
