@@ -222,3 +222,26 @@ fn a_post_is_shaped_like_a_get() {
         assert_eq!(answer.text(), r#"{"a":2}"#, "{target}");
     }
 }
+
+#[test]
+fn to_ask_for_an_upgrade_is_no_way_around_the_shape_or_the_mask() {
+    let origin = Origin::start(|request: &Received| {
+        if request.target().ends_with("error") { response(500, &[], b"db-7") } else { Reply::Raw(json(BODY)) }
+    });
+    let shape = ", response: { json: { remove: [\"$.internal\"] } }, upgrade: [websocket]";
+    let mask = ", response: { errors: mask }, upgrade: [websocket]";
+    for (rule, what) in [(shape, "x"), (mask, "error")] {
+        let gateway = both(&origin, ", retry: { attempts: 0 }", rule, rule);
+        for target in [format!("/api/{what}"), format!("/{what}")] {
+            for protocol in ["websocket", "WebSocket", "foo", "h2c"] {
+                let fields = [
+                    ("Connection", "Upgrade"),
+                    ("Upgrade", protocol),
+                    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ];
+                let answer = gateway.request("GET", &target, &fields, b"");
+                assert!(!answer.contains(b"db-7"), "{target} {protocol}: {}", answer.text());
+            }
+        }
+    }
+}
