@@ -138,7 +138,8 @@ fn a_101_that_nobody_asked_for_is_502() {
         assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unexpected_upgrade"), "{target}");
         assert!(!answer.contains(b"smuggled"), "{target}");
     }
-    for target in ["/api/x"] {
+    {
+        let target = "/api/x";
         let answer =
             gateway.request("GET", target, &[("Connection", "Upgrade"), ("Upgrade", "websocket")], b"");
         assert_eq!(answer.status, 502, "{target}: an api may not switch though the client asked");

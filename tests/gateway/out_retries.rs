@@ -90,7 +90,8 @@ fn a_listed_status_is_tried_again_and_no_other() {
         (504, "[502, 503]", 1),
         (500, "[502, 503, 504]", 1),
     ] {
-        for target in ["/api/x"] {
+        {
+            let target = "/api/x";
             let origin = flaky(status, 1);
             let gateway = both(&origin, &format!(", retry: {{ attempts: 1, on: {on} }}"), "", "");
             let answer = gateway.get(target);
