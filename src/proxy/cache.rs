@@ -52,13 +52,12 @@ pub fn key(session: &Session, ctx: &Ctx) -> pingora::Result<CacheKey> {
     else {
         return Err(Error::explain(pingora::ErrorType::InternalError, "no cache on this route"));
     };
+    // Every line: the upstream sees them all. A field that is absent has none, an empty one has one.
+    let fields = &session.req_header().headers;
     let headers: Vec<(&str, &[u8])> = settings
         .key_headers
         .iter()
-        .map(|name| {
-            let value = session.req_header().headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-            (name.as_str(), value)
-        })
+        .flat_map(|name| fields.get_all(name).iter().map(move |line| (name.as_str(), line.as_bytes())))
         .collect();
     let exchange = &ctx.exchange;
     let authority = exchange.authority();
