@@ -165,6 +165,16 @@ pub async fn begin_store(session: &mut Session, ctx: &mut Ctx, head: &ResponseHe
         }
         None => return false,
     };
+    let has_length = meta.headers().contains_key(header::CONTENT_LENGTH);
+    if session.cache.bypassing()
+        && !has_length
+        && session.cache.predicted_uncacheable_reason() == Some(NoCacheReason::ResponseTooLarge)
+    {
+        // It outgrew the limit lately, and does not say that it would not again: nobody is to follow such a fill.
+        ctx.cache.refused = Some("too-large");
+        session.cache.disable(NoCacheReason::PredictedResponseTooLarge);
+        return false;
+    }
     if session.cache.bypassing() {
         // Remembered as not to be stored, and now it may be: the next request leads a fill again.
         session.cache.response_became_cacheable();
@@ -196,7 +206,11 @@ pub async fn begin_store(session: &mut Session, ctx: &mut Ctx, head: &ResponseHe
 
 /// Stores a piece. `false`: the object cannot be stored to its end.
 pub async fn store_chunk(session: &mut Session, chunk: Bytes, end: bool) -> bool {
-    if !session.cache.enabled() || !session.cache.track_body_bytes_for_max_file_size(chunk.len()) {
+    if !session.cache.enabled() {
+        return false;
+    }
+    if !session.cache.track_body_bytes_for_max_file_size(chunk.len()) {
+        session.cache.response_became_uncacheable(NoCacheReason::ResponseTooLarge);
         return false;
     }
     match session.cache.miss_handler() {
