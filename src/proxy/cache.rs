@@ -6,7 +6,7 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora::cache::key::HashBinary;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -242,10 +242,20 @@ pub fn note_failure(session: &Session, ctx: &Ctx, fault: Fault) {
     }
 }
 
-/// Whether the fetch that this request waited for failed a moment ago.
+/// The upstream answered with an error that is ours to word: those who wait share it too.
+pub fn note_error(session: &Session, ctx: &Ctx, status: StatusCode) {
+    ctx.shared.zone.note_failure(&session.cache, status.as_u16(), Instant::now());
+}
+
+/// The failure, of a moment ago, of the fetch that this request waited for.
 #[must_use]
-pub fn shares_failure(session: &Session, ctx: &Ctx) -> bool {
-    ctx.shared.zone.shared_failure(&session.cache, ctx.exchange.received).is_some()
+pub fn shared_failure(session: &Session, ctx: &Ctx) -> Option<Fault> {
+    let status = ctx.shared.zone.shared_failure(&session.cache, ctx.exchange.received)?;
+    Some(match status {
+        503 => Fault::NoEndpoint,
+        504 => Fault::Deadline,
+        _ => Fault::Connection,
+    })
 }
 
 /// In `response_filter`: reads the outcome from the framework's state before the head goes out.

@@ -169,6 +169,9 @@ async fn masked(
         ctx.fault = Some(fault);
         return Ok(true);
     }
+    if upstream.status.is_server_error() {
+        cache::note_error(session, ctx, upstream.status);
+    }
     let mut reply = Reply::problem(upstream.status, "upstream_error");
     for name in
         [header::CACHE_CONTROL, header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY]
