@@ -175,7 +175,12 @@ async fn attempt(
     loop {
         client.set_read_timeout(Some(remaining(ctx).map_err(Broken::never)?));
         // A server may answer before it has read the whole body; then a failed write is no failure of the exchange.
-        client.read_response_header().await.map_err(|error| {
+        let read = tokio::select! {
+            biased;
+            read = client.read_response_header() => read,
+            () = client_gone(session, ctx) => return Err(Broken::never(Fault::ClientGone)),
+        };
+        read.map_err(|error| {
             let timed_out = *error.etype() == ErrorType::ReadTimedout;
             broken(ctx, error, if timed_out { Retry::Never } else { retry })
         })?;
@@ -188,6 +193,22 @@ async fn attempt(
             return Ok(Answer { head, connection: Connection { session: client, peer, clean } });
         }
     }
+}
+
+/// Ends when the client goes away while nobody else waits for the answer: then the upstream is let go too. Never ends for a fetch
+/// that fills the cache.
+async fn client_gone(session: &mut Session, ctx: &Ctx) {
+    if !ctx.background && !session.cache.enabled() && session.as_downstream_mut().is_body_done() {
+        match session.as_downstream_mut().read_body_or_idle(true).await {
+            Err(error) if *error.etype() == ErrorType::ConnectError => {
+                // Not gone: it sent something already that comes after this request, and a byte of it was read here.
+                session.set_keepalive(None);
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+    std::future::pending().await
 }
 
 /// The outgoing head, framed for the body that follows.
