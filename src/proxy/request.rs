@@ -19,6 +19,12 @@ pub fn early(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
     // A second net: the connection guard watches what the client takes.
     session.set_write_timeout(Some(timeouts.write.saturating_mul(2)));
     ctx.background = session.subrequest_ctx.is_some();
+    if ctx.background
+        && let Some(address) = session.client_addr().and_then(|address| address.as_inet())
+    {
+        // The errand speaks for the client that caused it: what a trusted proxy said of it holds for the refresh too.
+        ctx.exchange.peer = *address;
+    }
 }
 
 /// Decides what happens to the request. `true`: it is answered.
