@@ -84,6 +84,11 @@ impl Zone {
         self.store.purge_prefix(prefix)
     }
 
+    /// As [`Self::purge_prefix`] for several at once: sorted, and none the beginning of another.
+    pub fn purge_prefixes(&self, prefixes: &[Vec<u8>]) -> usize {
+        self.store.purge_prefixes(prefixes)
+    }
+
     /// The fetch of this request failed and its client is told `status`. Requests that wait for it will share that instead
     /// of asking the upstream in their turn. Call it while the lock is still held: before the error leaves
     /// `proxy_upstream_filter` or an answer is refused with [`HttpCache::disable`].

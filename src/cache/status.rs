@@ -146,7 +146,11 @@ fn seconds_between(now: SystemTime, until: SystemTime) -> i64 {
     let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     match until.duration_since(now) {
         Ok(left) => seconds(left),
-        Err(past) => -seconds(past.duration()),
+        // Rounded away from zero: what is over by half a second is stale, and 0 would not say so.
+        Err(past) => {
+            let past = past.duration();
+            -seconds(past).saturating_add(i64::from(past.subsec_nanos() > 0))
+        }
     }
 }
 
@@ -213,5 +217,6 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         assert_eq!(seconds_between(now, now + Duration::from_millis(1900)), 1, "rounded down");
         assert_eq!(seconds_between(now, now - Duration::from_secs(5)), -5, "past");
+        assert_eq!(seconds_between(now, now - Duration::from_millis(1)), -1, "just past");
     }
 }

@@ -6,7 +6,7 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora::cache::key::HashBinary;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -52,13 +52,12 @@ pub fn key(session: &Session, ctx: &Ctx) -> pingora::Result<CacheKey> {
     else {
         return Err(Error::explain(pingora::ErrorType::InternalError, "no cache on this route"));
     };
+    // Every line: the upstream sees them all. A field that is absent has none, an empty one has one.
+    let fields = &session.req_header().headers;
     let headers: Vec<(&str, &[u8])> = settings
         .key_headers
         .iter()
-        .map(|name| {
-            let value = session.req_header().headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-            (name.as_str(), value)
-        })
+        .flat_map(|name| fields.get_all(name).iter().map(move |line| (name.as_str(), line.as_bytes())))
         .collect();
     let exchange = &ctx.exchange;
     let authority = exchange.authority();
@@ -166,6 +165,16 @@ pub async fn begin_store(session: &mut Session, ctx: &mut Ctx, head: &ResponseHe
         }
         None => return false,
     };
+    let has_length = meta.headers().contains_key(header::CONTENT_LENGTH);
+    if session.cache.bypassing()
+        && !has_length
+        && session.cache.predicted_uncacheable_reason() == Some(NoCacheReason::ResponseTooLarge)
+    {
+        // It outgrew the limit lately, and does not say that it would not again: nobody is to follow such a fill.
+        ctx.cache.refused = Some("too-large");
+        session.cache.disable(NoCacheReason::PredictedResponseTooLarge);
+        return false;
+    }
     if session.cache.bypassing() {
         // Remembered as not to be stored, and now it may be: the next request leads a fill again.
         session.cache.response_became_cacheable();
@@ -197,7 +206,11 @@ pub async fn begin_store(session: &mut Session, ctx: &mut Ctx, head: &ResponseHe
 
 /// Stores a piece. `false`: the object cannot be stored to its end.
 pub async fn store_chunk(session: &mut Session, chunk: Bytes, end: bool) -> bool {
-    if !session.cache.enabled() || !session.cache.track_body_bytes_for_max_file_size(chunk.len()) {
+    if !session.cache.enabled() {
+        return false;
+    }
+    if !session.cache.track_body_bytes_for_max_file_size(chunk.len()) {
+        session.cache.response_became_uncacheable(NoCacheReason::ResponseTooLarge);
         return false;
     }
     match session.cache.miss_handler() {
@@ -229,10 +242,20 @@ pub fn note_failure(session: &Session, ctx: &Ctx, fault: Fault) {
     }
 }
 
-/// Whether the fetch that this request waited for failed a moment ago.
+/// The upstream answered with an error that is ours to word: those who wait share it too.
+pub fn note_error(session: &Session, ctx: &Ctx, status: StatusCode) {
+    ctx.shared.zone.note_failure(&session.cache, status.as_u16(), Instant::now());
+}
+
+/// The failure, of a moment ago, of the fetch that this request waited for.
 #[must_use]
-pub fn shares_failure(session: &Session, ctx: &Ctx) -> bool {
-    ctx.shared.zone.shared_failure(&session.cache, ctx.exchange.received).is_some()
+pub fn shared_failure(session: &Session, ctx: &Ctx) -> Option<Fault> {
+    let status = ctx.shared.zone.shared_failure(&session.cache, ctx.exchange.received)?;
+    Some(match status {
+        503 => Fault::NoEndpoint,
+        504 => Fault::Deadline,
+        _ => Fault::Connection,
+    })
 }
 
 /// In `response_filter`: reads the outcome from the framework's state before the head goes out.

@@ -101,7 +101,9 @@ impl Gateway {
         let connection = self.shared.door.connection();
         let peer =
             connection.as_ref().map_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into(), |c| c.peer);
-        let scheme = if connection.is_some_and(|c| c.tls) { Scheme::Https } else { Scheme::Http };
+        // The cache's own errand has no connection; it repeats a request of this listener.
+        let tls = connection.map_or(!self.listener.tls.is_empty(), |c| c.tls);
+        let scheme = if tls { Scheme::Https } else { Scheme::Http };
         let name: ListenerName = self.listener.name.clone();
         let exchange = Exchange::begin(name, peer, scheme);
         Ctx {
@@ -268,12 +270,12 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::fail_to_connect(ctx, error)
+        upstream::fail_to_connect(session, ctx, error)
     }
 
     fn error_while_proxy(

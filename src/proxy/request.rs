@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version, header};
 use pingora::proxy::Session;
 
 use super::{Ctx, Gateway, body, failure, respond};
-use crate::exchange::{RequestId, Scheme, client, prefers_html, target};
+use crate::exchange::{RequestId, client, prefers_html, target};
 use crate::plan::Routed;
 use crate::policy::request_headers::REQUEST_ID;
 use crate::policy::{Reply, Verdict};
@@ -19,6 +19,12 @@ pub fn early(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
     // A second net: the connection guard watches what the client takes.
     session.set_write_timeout(Some(timeouts.write.saturating_mul(2)));
     ctx.background = session.subrequest_ctx.is_some();
+    if ctx.background
+        && let Some(address) = session.client_addr().and_then(|address| address.as_inet())
+    {
+        // The errand speaks for the client that caused it: what a trusted proxy said of it holds for the refresh too.
+        ctx.exchange.peer = *address;
+    }
 }
 
 /// Decides what happens to the request. `true`: it is answered.
@@ -129,16 +135,6 @@ fn bad_request(code: &'static str) -> Refusal {
 fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let head = session.req_header();
     let exchange = &mut ctx.exchange;
-    if ctx.background {
-        // No connection of its own: the framework handed on what the client's was.
-        let digest = session.digest();
-        if digest.is_some_and(|digest| digest.ssl_digest.is_some()) {
-            exchange.scheme = Scheme::Https;
-        }
-        if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
-            exchange.peer = *peer;
-        }
-    }
     exchange.method = head.method.clone();
     ctx.protocol = match head.version {
         Version::HTTP_2 => "HTTP/2.0",

@@ -300,20 +300,23 @@ impl State {
         exchange.port = authority.port;
         exchange.path = written.path;
         exchange.query = written.query;
-        let Routed::Route(route) = plan.route(&mut exchange, &http::HeaderMap::new()) else {
-            return Err("no route takes a GET of this URL".into());
-        };
-        let prefix = cache::url_prefix(
-            &route,
-            scheme.as_str(),
-            &exchange.authority(),
-            &exchange.path,
-            exchange.query.as_deref().unwrap_or_default(),
-        )
-        .ok_or_else(|| format!("the route `{}` does not cache", route.name))?;
-        let found = self.shared.zone.purge_prefix(&prefix);
+        // Every route: which one took the request may have hung on its headers.
+        let (authority, query) = (exchange.authority(), exchange.query.as_deref().unwrap_or_default());
+        let prefix = |route: &_| cache::url_prefix(route, scheme.as_str(), &authority, &exchange.path, query);
+        let mut prefixes: Vec<Vec<u8>> = plan.routes.iter().filter_map(|route| prefix(route)).collect();
+        prefixes.sort_unstable();
+        let found = self.shared.zone.purge_prefixes(&prefixes);
+        if found == 0 {
+            match plan.route(&mut exchange, &http::HeaderMap::new()) {
+                Routed::Route(route) if route.settings.cache.is_none() => {
+                    return Err(format!("the route `{}` does not cache", route.name));
+                }
+                Routed::Route(_) => {}
+                _ => return Err("no route takes a GET of this URL".into()),
+            }
+        }
         self.shared.process.metrics.process().purged(PurgeScope::Key);
-        tracing::info!(route = %route.name, found, "purged");
+        tracing::info!(found, "purged");
         Ok(found)
     }
 }

@@ -19,3 +19,14 @@ mod out_shaping;
 mod out_streams;
 mod out_support;
 mod out_tls;
+
+mod cache_bounds;
+mod cache_collapse;
+mod cache_conditions;
+mod cache_gate;
+mod cache_keys;
+mod cache_stale;
+mod cache_storing;
+mod cache_tls;
+mod limit_concurrency;
+mod limit_rate;

@@ -124,9 +124,20 @@ impl HeapStore {
     /// Removes every object whose framed key begins with `prefix` (see [`super::key::KeyParts::url_prefix`]) and returns how
     /// many there were. Looks at every object, shard by shard: for the admin side, not for requests.
     pub fn purge_prefix(&self, prefix: &[u8]) -> usize {
+        self.purge_prefixes(&[prefix.to_vec()])
+    }
+
+    /// As [`Self::purge_prefix`] for several at once: sorted, and none the beginning of another.
+    pub fn purge_prefixes(&self, prefixes: &[Vec<u8>]) -> usize {
+        // Only the last one that is not behind the key can be its beginning.
+        let matches = |key: &[u8]| {
+            let behind = prefixes.partition_point(|prefix| prefix.as_slice() <= key);
+            let last = behind.checked_sub(1).and_then(|last| prefixes.get(last));
+            last.is_some_and(|prefix| key.starts_with(prefix))
+        };
         let purge = |place: &Place| {
             let mut shard = place.state.write();
-            let count = shard.purge_where(|key| key.starts_with(prefix), self.next_epoch());
+            let count = shard.purge_where(matches, self.next_epoch());
             place.note(&shard);
             count
         };

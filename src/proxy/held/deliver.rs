@@ -34,7 +34,7 @@ pub async fn deliver(
     if let Err(fault) = upstream_response::clean(&mut head, ctx, route) {
         drain(ctx, &mut connection).await;
         release(gateway, ctx, connection).await;
-        return refuse(session, ctx, fault);
+        return refuse(ctx, fault);
     }
     head.set_version(Version::HTTP_11);
     if route.settings.errors.masks(head.status.as_u16()) {
@@ -44,14 +44,14 @@ pub async fn deliver(
     }
     let map = match erase::map_for(&head, route) {
         Ok(map) => map.filter(|_| has_body(&head, session)),
-        Err(fault) => return refuse(session, ctx, fault),
+        Err(fault) => return refuse(ctx, fault),
     };
     if let Some(shaping) = &route.settings.json
         && has_body(&head, session)
     {
         let body = match shape::hold(session, ctx, route, shaping, &mut head, &mut connection).await {
             Ok(body) => body,
-            Err(fault) => return refuse(session, ctx, fault),
+            Err(fault) => return refuse(ctx, fault),
         };
         release(gateway, ctx, connection).await;
         let body = match &map {
@@ -71,8 +71,7 @@ pub async fn deliver(
 }
 
 /// Ends a held exchange without an answer: Pingora goes on with the fault.
-fn refuse(session: &Session, ctx: &mut Ctx, fault: Fault) -> pingora::Result<bool> {
-    cache::note_failure(session, ctx, fault);
+fn refuse(ctx: &mut Ctx, fault: Fault) -> pingora::Result<bool> {
     ctx.fault = Some(fault);
     Ok(true)
 }
@@ -112,6 +111,9 @@ async fn masked(
         return Ok(true);
     }
     ctx.exchange.erased.error_body += 1;
+    if upstream.status.is_server_error() {
+        cache::note_error(session, ctx, upstream.status);
+    }
     let mut reply = Reply::problem(upstream.status, "upstream_error");
     for name in [header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY] {
         reply
@@ -148,7 +150,7 @@ async fn erased(
         let chunk = match read {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
-            Err(fault) => return refuse(session, ctx, fault),
+            Err(fault) => return refuse(ctx, fault),
         };
         if held.is_empty() && connection.is_done() {
             // The usual answer comes in one piece: nothing is copied.

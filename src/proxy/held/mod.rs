@@ -42,22 +42,25 @@ pub fn takes(session: &Session, ctx: &Ctx, route: &Route) -> bool {
 /// When the connection of the client must be cut.
 pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
     let Some(route) = ctx.route.clone() else { return Ok(true) };
+    if let Some(fault) = cache::shared_failure(session, ctx) {
+        // The fetch that this request waited for has failed; to repeat it would only queue up failures.
+        ctx.fault = Some(fault);
+        return Ok(true);
+    }
     if !takes(session, ctx, &route) {
         return Ok(true);
     }
-    if cache::shares_failure(session, ctx) {
-        // The fetch that this request waited for has failed; to repeat it would only queue up failures.
-        ctx.fault = Some(Fault::Connection);
-        return Ok(true);
-    }
-    match attempt::until_answered(gateway, session, ctx, &route).await {
-        Ok(answer) => deliver::deliver(gateway, session, ctx, &route, answer).await,
+    let goes_on = match attempt::until_answered(gateway, session, ctx, &route).await {
+        Ok(answer) => deliver::deliver(gateway, session, ctx, &route, answer).await?,
         Err(fault) => {
-            cache::note_failure(session, ctx, fault);
             ctx.fault = Some(fault);
-            Ok(true)
+            true
         }
+    };
+    if goes_on && let Some(fault) = ctx.fault {
+        cache::note_failure(session, ctx, fault);
     }
+    Ok(goes_on)
 }
 
 /// A fault as the framework's error: by its source Pingora decides whether a stale object may take its place.
