@@ -73,7 +73,7 @@ async fn settle(changed: &mut mpsc::Receiver<()>) {
 
 /// Loads, compiles and swaps, or says why not.
 async fn apply(state: &Arc<State>) {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+    announce_reload();
     let working = state.clone();
     let handle = tokio::runtime::Handle::current();
     let outcome = tokio::task::spawn_blocking(move || {
@@ -101,6 +101,14 @@ async fn apply(state: &Arc<State>) {
         Err(_) => tracing::error!("the reload itself failed; the old configuration serves on"),
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Since version 253 systemd takes `RELOADING=1` only with the time beside it.
+fn announce_reload() {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        // Without a supervisor there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
 }
 
 fn refresh_secrets(state: &State) {
