@@ -4,7 +4,7 @@
 //! could send from another origin is obeyed: such a request carries `Origin` or `Sec-Fetch-Site`, and is refused.
 
 use std::convert::Infallible;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,10 +60,9 @@ fn bind_unix(path: &Path) -> std::io::Result<Bound> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process answers there"));
     }
-    // Nobody answers: what is left is the socket of a process that died.
-    match std::fs::remove_file(path) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
-        _ => {}
+    // Nobody answers: a socket that is left is that of a process that died. Anything else is somebody's file; binding fails on it.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;

@@ -1,7 +1,6 @@
 //! What the reload, the admin side and the shutdown share: the plan in force and the way to a new one.
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -234,12 +233,10 @@ impl State {
         all
     }
 
-    /// A hash of the configuration file as it is now; an unreadable one has its own.
+    /// The configuration file.
     #[must_use]
-    pub fn fingerprint_of_file(&self) -> u64 {
-        let mut hasher = std::collections::hash_map::DefaultHasher::new();
-        std::fs::read(&self.config).ok().hash(&mut hasher);
-        hasher.finish()
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// One line about the plan in force.
