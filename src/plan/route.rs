@@ -86,7 +86,13 @@ pub(super) fn compile(
         problems.error(codes::BAD_VALUE, section.path(), format!("at most {MAX_ROUTES} routes"));
         return None;
     }
-    let drafts: Vec<Draft<'_>> = items.iter().filter_map(|item| draft(item, declared, problems)).collect();
+    let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(items.len());
+    for item in &items {
+        match draft(item, declared, problems) {
+            Some(draft) => drafts.push(draft),
+            None => check_policies(item, process, problems),
+        }
+    }
     duplicate_names(&drafts, problems);
 
     let matches: Vec<RouteMatch> = drafts.iter().map(|draft| draft.matched.clone()).collect();
@@ -215,7 +221,8 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
                         second.path(),
                         format!("`{}` and `{}` match the very same requests", name(*a), name(*b)),
                     )
-                    .related(first.path(), "the same match");
+                    .related(first.path(), "the same match")
+                    .help("remove one of them, or tell them apart by host, method, path, header or query");
             }
         }
         RouteProblem::Unreachable { route, by } => {
@@ -226,7 +233,8 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
                         lost.path(),
                         format!("no request reaches `{}`: `{}` takes them all", name(*route), name(*by)),
                     )
-                    .related(winner.path(), "matches everything that the other one does");
+                    .related(winner.path(), "matches everything that the other one does")
+                    .help("remove one of them, or match a longer or more exact path; the order in the file does not count");
             }
         }
         RouteProblem::BadPath { route, why } | RouteProblem::BadTemplate { route, why } => {
@@ -238,7 +246,9 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
         RouteProblem::BadRegex { route, why } => {
             if let Some(at) = place(*route) {
                 let at = at.get("path").unwrap_or(at);
-                problems.error(codes::BAD_PATTERN, at.path(), why.clone());
+                // The last line says what; the ones before draw the pattern.
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                problems.error(codes::BAD_PATTERN, at.path(), format!("this is no pattern: {why}"));
             }
         }
     }
@@ -352,6 +362,29 @@ fn route(
         settings: build.settings,
         upstream: draft.upstream.and_then(|entry| upstreams.get(&entry.name)).cloned(),
         metrics,
+    }
+}
+
+/// Reads the policies of a route whose name, match or target is wrong, so that their mistakes are told in the same run. What
+/// hangs on the missing part is left out: the match for `rewrite`, and the kind of upstream, where `app` refuses less.
+fn check_policies(section: &Section, process: &Process, problems: &mut Problems) {
+    let Ok(name) = RouteName::parse("unnamed") else { return };
+    let facts = UpstreamFacts { kind: UpstreamKind::App, base_path: String::new(), reverse: Arc::default() };
+    let mut build = Build {
+        route: &name,
+        path: PathShape::Whole,
+        upstream: section.get("upstream").map(|_| facts),
+        injected: Vec::new(),
+        secret: &|_| None,
+        limits: &process.limits,
+        problems,
+        settings: Settings::default(),
+        limit_names: Vec::new(),
+    };
+    for kind in KINDS.iter().filter(|kind| kind.place == Place::Route && kind.key != "rewrite") {
+        if let Some(section) = lookup(section, kind.key) {
+            let _ = (kind.compile)(Some(&section), &mut build);
+        }
     }
 }
 
