@@ -3,4 +3,9 @@
 #[macro_use]
 mod harness;
 
+mod life_admin;
+mod life_log;
+mod life_notify;
+mod life_reload;
+mod life_stop;
 mod smoke;
