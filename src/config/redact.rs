@@ -190,9 +190,9 @@ impl<'t> Walk<'t> {
                     | "cookie"
                     | "x-api-key" => !is_name(text),
                     _ => {
-                        (in_credential || key == "credential")
-                            && !HARMLESS.contains(&key.as_str())
-                            && !is_name(text)
+                        // A key that no credential has: nobody knows what its value is.
+                        let is_unknown = in_credential && !HARMLESS.contains(&key.as_str());
+                        is_unknown || (key == "credential" && !is_name(text))
                     }
                 };
                 if hide {

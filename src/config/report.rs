@@ -3,10 +3,12 @@
 //! Snippets come from a copy of the lines concerned with all possible secrets blanked. Rendering looks at these lines only:
 //! a file of ten thousand routes may have ten thousand problems.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::codes;
 use super::problem::{Finding, Severity};
 use super::redact::Blanks;
 
@@ -149,6 +151,10 @@ impl Report {
         });
         // Two rooms may look at the same key, and one problem said twice is no better known.
         findings.dedup_by(|a, b| a.place == b.place && a.code == b.code && a.message == b.message);
+        // What is known and not supported is also unknown to the decoder.
+        let planned: HashSet<Range<usize>> =
+            findings.iter().filter(|f| f.code == codes::NOT_SUPPORTED).map(|f| f.place.clone()).collect();
+        findings.retain(|f| f.code != codes::UNKNOWN_KEY || !planned.contains(&f.place));
         let mut report = Self::default();
         for mut finding in findings {
             finding.message = blanks.scrub(&finding.message);

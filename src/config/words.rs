@@ -133,6 +133,9 @@ fn type_help(found: Found, expected: &str, raw: Option<&str>) -> Option<String> 
         Found::Text | Found::Number | Found::Bool if expected.starts_with("a list") => Some(
             short.map_or_else(|| "a list is written `[a, b]`".to_owned(), |raw| format!("write `[{raw}]`")),
         ),
+        Found::Text | Found::Number | Found::Bool if expected == "a mapping" => {
+            Some("settings are written `{ key: value }`, or as lines below it".to_owned())
+        }
         Found::Text if expected.contains("number") => short
             .filter(|raw| raw.parse::<f64>().is_ok())
             .map(|_| "write the number without quotes".to_owned()),

@@ -1,27 +1,43 @@
 //! What a new plan changes that a running process cannot: said at the reload, taken at the next start.
 
-use super::Plan;
+use super::{AccessLogSink, AdminAddress, CacheZone, Plan};
 
-/// The parts of the configuration that only a restart can change, by their key.
-#[must_use]
-pub fn needs_restart(old: &Plan, new: &Plan) -> Vec<&'static str> {
-    let mut list = Vec::new();
-    let listeners = |plan: &Plan| {
-        let mut all: Vec<String> = plan.listeners.iter().map(|listener| format!("{listener:?}")).collect();
-        all.sort_unstable();
-        all
-    };
-    if listeners(old) != listeners(new) {
-        list.push("listeners");
+/// The parts of a configuration that a process takes once, at its start. Lifetime: process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// By their text: a listener is compared as a whole.
+    listeners: Vec<String>,
+    admin: Option<AdminAddress>,
+    cache: CacheZone,
+    access_log: AccessLogSink,
+}
+
+impl Fixed {
+    /// Those of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let mut listeners: Vec<String> =
+            plan.listeners.iter().map(|listener| format!("{listener:?}")).collect();
+        listeners.sort_unstable();
+        Self {
+            listeners,
+            admin: plan.admin.as_ref().map(|admin| admin.address.clone()),
+            cache: plan.cache,
+            access_log: plan.access_log.clone(),
+        }
     }
-    if old.admin.as_ref().map(|admin| &admin.address) != new.admin.as_ref().map(|admin| &admin.address) {
-        list.push("admin.address");
+
+    /// The keys under which `new` differs from what the process was started with.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("listeners", self.listeners != new.listeners),
+            ("admin.address", self.admin != new.admin),
+            ("cache", self.cache != new.cache),
+            ("accessLog", self.access_log != new.access_log),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
     }
-    if old.cache != new.cache {
-        list.push("cache");
-    }
-    if old.access_log != new.access_log {
-        list.push("accessLog");
-    }
-    list
 }

@@ -1,6 +1,7 @@
 //! `listeners` and `admin`: where clients and operators come in.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,10 +102,10 @@ struct ListenerSpec {
     trusted_proxies: Vec<String>,
     #[serde(default)]
     timeouts: TimeoutsSpec,
-    max_connections: Option<usize>,
-    max_connections_per_address: Option<usize>,
+    max_connections: Option<NonZeroUsize>,
+    max_connections_per_address: Option<NonZeroUsize>,
     max_header_bytes: Option<ByteSize>,
-    max_headers: Option<usize>,
+    max_headers: Option<NonZeroUsize>,
 }
 
 #[derive(Deserialize)]
@@ -219,34 +220,13 @@ fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -
             idle: times.idle.map_or(defaults.idle, |t| t.0),
             write: times.write.map_or(defaults.write, |t| t.0),
         },
-        max_connections: positive(section, "maxConnections", spec.max_connections, 20_000, problems),
-        max_connections_per_address: positive(
-            section,
-            "maxConnectionsPerAddress",
-            spec.max_connections_per_address,
-            1024,
-            problems,
-        ),
+        max_connections: spec.max_connections.map_or(20_000, NonZeroUsize::get),
+        max_connections_per_address: spec.max_connections_per_address.map_or(1024, NonZeroUsize::get),
         max_header_bytes: spec
             .max_header_bytes
             .map_or(32 << 10, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
-        max_headers: positive(section, "maxHeaders", spec.max_headers, 100, problems),
+        max_headers: spec.max_headers.map_or(100, NonZeroUsize::get),
     })
-}
-
-fn positive(
-    section: &Section,
-    key: &str,
-    written: Option<usize>,
-    default: usize,
-    problems: &mut Problems,
-) -> usize {
-    if written == Some(0)
-        && let Some(at) = section.get(key)
-    {
-        problems.error(codes::BAD_VALUE, at.path(), format!("`{key}: 0` would refuse everybody"));
-    }
-    written.unwrap_or(default)
 }
 
 fn address(section: &Section, written: &str, problems: &mut Problems) -> Option<SocketAddr> {
@@ -255,9 +235,14 @@ fn address(section: &Section, written: &str, problems: &mut Problems) -> Option<
     }
     let at = section.get("address")?;
     let mut problem = format!("`{written}` is no address");
-    if written.starts_with(':') {
-        problem.push_str(": the host is missing");
-    }
+    let port = written.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    problem.push_str(match port {
+        _ if written.starts_with(':') => ": the host is missing",
+        _ if written.parse::<std::net::IpAddr>().is_ok() => ": the port is missing",
+        Some(Err(_)) => ": a port is a number from 0 to 65535",
+        Some(Ok(_)) if written.starts_with(|c: char| c.is_ascii_alphabetic()) => ": it has a name for a host",
+        _ => "",
+    });
     problems
         .error(codes::BAD_ADDRESS, at.path(), problem)
         .help("an IP address and a port, such as `0.0.0.0:8080`, `127.0.0.1:9090` or `[::]:8443`");

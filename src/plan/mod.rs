@@ -23,7 +23,7 @@ use crate::config::{Document, Problems, Report, Section, codes};
 use crate::exchange::Exchange;
 use crate::limit;
 use crate::names::{SecretName, UpstreamName};
-use crate::secret::{SecretRef, SecretSlot, SecretStore};
+use crate::secret::{SecretProblem, SecretRef, SecretSlot, SecretStore};
 use crate::telemetry::Metrics;
 use crate::upstream::Resolver;
 
@@ -239,6 +239,12 @@ fn compile(
     problems: &mut Problems,
 ) -> Option<Plan> {
     let root = document.root();
+    if root.value().is_null() {
+        problems.error(codes::NULL_VALUE, root.path(), "this file is empty").help(
+            "it begins with `version: 1` and has `listeners` and `routes`; conf/minimal.yaml is a whole one",
+        );
+        return None;
+    }
     root.check_keys(&KNOWN, &PLANNED, problems);
     check_version(&root, problems);
 
@@ -256,8 +262,11 @@ fn compile(
         .as_ref()
         .and_then(|admin| admin.token.as_ref())
         .and_then(|(name, at)| secrets.get(name, at, problems));
-    secrets.warn_of_unused(&root, problems);
-    upstreams.warn_of_unused(&root, problems);
+    // Behind a misspelled name everything looks unused: such warnings are only worth something without mistakes.
+    if !problems.has_errors() {
+        secrets.warn_of_unused(&root, problems);
+        upstreams.warn_of_unused(&root, problems);
+    }
 
     let (routes, router, upstreams) = compiled?;
     if problems.has_errors() {
@@ -330,6 +339,20 @@ struct SecretSpec {
     keep_last_good: Option<Timespan>,
 }
 
+/// What is wrong with a secret, in the words of where it comes from.
+fn unusable(name: &SecretName, reference: &SecretRef, why: SecretProblem) -> String {
+    match (why, reference) {
+        (SecretProblem::Missing, SecretRef::Env(variable)) => {
+            format!("the secret `{name}` is missing: the variable `{variable}` is not set")
+        }
+        (SecretProblem::Missing, SecretRef::File(_)) => {
+            format!("the secret `{name}` is missing: there is no such file")
+        }
+        (SecretProblem::ForbiddenByte, _) => format!("the secret `{name}` {why}"),
+        _ => format!("the secret `{name}` is {why}"),
+    }
+}
+
 /// How long a secret whose file went away is still used, where `keepLastGood` is not written.
 pub const DEFAULT_KEEP_LAST_GOOD: Duration = Duration::from_secs(24 * 3600);
 
@@ -374,11 +397,13 @@ impl Slots {
         let Some(slot) = self.slots.get(name) else {
             let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
             let problem = problems.error(codes::UNKNOWN_SECRET, at, format!("there is no secret `{name}`"));
-            if known.is_empty() {
-                problem.help("declare it: `secrets: { NAME: { env: VARIABLE } }`");
-            } else {
-                problem.help(format!("declared are: `{}`", known.join("`, `")));
-            }
+            match upstreams::closest(name, &known) {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None if known.is_empty() => {
+                    problem.help(format!("declare it: `secrets: {{ {name}: {{ env: VARIABLE }} }}`"))
+                }
+                None => problem.help(format!("declared are: `{}`", known.join("`, `"))),
+            };
             return None;
         };
         self.used.borrow_mut().insert(name.to_owned());
@@ -440,7 +465,7 @@ fn read_secret(
             let key = if matches!(reference, SecretRef::Env(_)) { "env" } else { "file" };
             let at = section.get(key).unwrap_or_else(|| section.clone());
             problems
-                .error(codes::SECRET_MISSING, at.path(), format!("the secret `{name}` cannot be used: {why}"))
+                .error(codes::SECRET_MISSING, at.path(), unusable(name, &reference, why))
                 .help("without its secret no request could be sent, so this configuration is refused");
             None
         }

@@ -168,7 +168,7 @@ fn check_policies(
     let Ok(name) = RouteName::parse("unnamed") else { return };
     let leads_elsewhere = section.get("redirect").is_some() || section.get("respond").is_some();
     let unknown =
-        UpstreamFacts { kind: UpstreamKind::Api, base_path: String::new(), reverse: Arc::default() };
+        UpstreamFacts { kind: UpstreamKind::App, base_path: String::new(), reverse: Arc::default() };
     let facts =
         upstream.map(|entry| facts_of(entry, &BTreeMap::new())).or((!leads_elsewhere).then_some(unknown));
     let secret = |name: &str| secrets.get(name, section.path(), &mut Problems::new());
@@ -278,7 +278,8 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
                         second.path(),
                         format!("`{}` and `{}` match the very same requests", name(*a), name(*b)),
                     )
-                    .related(first.path(), "the same match");
+                    .related(first.path(), "the same match")
+                    .help("remove one of them, or tell them apart by host, method, path, header or query");
             }
         }
         RouteProblem::Unreachable { route, by } => {
@@ -289,7 +290,8 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
                         lost.path(),
                         format!("no request reaches `{}`: `{}` takes them all", name(*route), name(*by)),
                     )
-                    .related(winner.path(), "matches everything that the other one does");
+                    .related(winner.path(), "matches everything that the other one does")
+                    .help("remove one of them, or match a longer or more exact path; the order in the file does not count");
             }
         }
         RouteProblem::BadPath { route, why } | RouteProblem::BadTemplate { route, why } => {
@@ -301,7 +303,9 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
         RouteProblem::BadRegex { route, why } => {
             if let Some(at) = place(*route) {
                 let at = at.get("path").unwrap_or(at);
-                problems.error(codes::BAD_PATTERN, at.path(), why.clone());
+                // The last line says what; the ones before draw the pattern.
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                problems.error(codes::BAD_PATTERN, at.path(), format!("this is no pattern: {why}"));
             }
         }
     }

@@ -62,6 +62,9 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let section = section?;
     let entries =
         if section.value().is_sequence() { section.items(build.problems) } else { vec![section.clone()] };
+    if entries.is_empty() && section.value().is_sequence() {
+        build.problems.error(codes::NO_EFFECT, section.path(), "an empty list limits nothing");
+    }
     if entries.len() > MAX_LIMITS {
         build.problems.error(
             codes::BAD_VALUE,

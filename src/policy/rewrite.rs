@@ -103,14 +103,8 @@ fn prefix_rule(with: &str, section: &Section, build: &mut Build<'_>) -> Option<P
             .help("match a prefix, or use `replaceFullPath`");
         return None;
     };
-    if let Err(why) = target::target(with, target::Asterisk::Refuse) {
-        build
-            .problems
-            .error(codes::BAD_REWRITE, at.path(), format!("`{with}` is no path: {why}"))
-            .help("such as `/v2`");
-        return None;
-    }
     let matched = matched.trim_end_matches('/').to_owned();
+    is_normal(with, with, &at, build)?;
     Some(PathRule::Prefix { matched, with: with.trim_end_matches('/').to_owned() })
 }
 
@@ -142,11 +136,28 @@ fn full_rule(template: &str, section: &Section, build: &mut Build<'_>) -> Option
     pieces.push(Piece::Text(rest.to_owned()));
     let sample: String =
         pieces.iter().map(|piece| if let Piece::Text(text) = piece { text.as_str() } else { "x" }).collect();
-    if let Err(why) = target::target(&sample, target::Asterisk::Refuse) {
-        build.problems.error(codes::BAD_REWRITE, at.path(), format!("`{template}` is no path: {why}"));
-        return None;
-    }
+    is_normal(&sample, template, &at, build)?;
     Some(pieces)
+}
+
+/// A path of ours is written as it is sent: no dot segments, no query, nothing that a normaliser would change.
+fn is_normal(path: &str, written: &str, at: &Section, build: &mut Build<'_>) -> Option<()> {
+    match target::target(path, target::Asterisk::Refuse) {
+        Ok(normal) if normal.query.is_none() && normal.path == path => return Some(()),
+        Ok(normal) if normal.query.is_some() => build
+            .problems
+            .error(codes::BAD_REWRITE, at.path(), format!("`{written}` has a query"))
+            .help("set parameters with `query: { set: { name: value } }`"),
+        Ok(_) => build
+            .problems
+            .error(codes::BAD_REWRITE, at.path(), format!("`{written}` is not in its normal form"))
+            .help("write it without `.`, `..`, `//` and needless percent-encoding"),
+        Err(why) => build
+            .problems
+            .error(codes::BAD_REWRITE, at.path(), format!("`{written}` is no path: {why}"))
+            .help("such as `/v2`"),
+    };
+    None
 }
 
 impl Rewrite {

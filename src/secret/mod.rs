@@ -22,6 +22,7 @@ pub use slot::{SecretSlot, SecretStats, Versioned};
 pub use source::{SecretRef, read_pem};
 pub use store::{Change, Outcome, SecretStore};
 pub use value::Secret;
+pub use watch::folders_of;
 
 /// The shortest secret, in bytes. Anything shorter is a placeholder or guessable, and would make the leak guard match by chance.
 pub const MIN_SECRET_BYTES: usize = 8;

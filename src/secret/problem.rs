@@ -35,6 +35,7 @@ impl fmt::Display for SecretProblem {
             Self::TooLarge => write!(f, "longer than {} KiB", MAX_SECRET_BYTES / 1024),
             Self::ForbiddenByte => f.write_str("has a CR, LF or NUL inside"),
             Self::Unreadable { kind: io::ErrorKind::InvalidInput } => f.write_str("not a regular file"),
+            Self::Unreadable { kind: io::ErrorKind::NotFound } => f.write_str("there is no such file"),
             Self::Unreadable { kind } => write!(f, "unreadable: {kind}"),
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const MAX_LINKS: usize = 16;
 
 /// Adds the folders to watch for `path` to `folders`. Missing files and folders are no error: the folder is named anyway.
-pub(super) fn folders_of(path: &Path, folders: &mut BTreeSet<PathBuf>) {
+pub fn folders_of(path: &Path, folders: &mut BTreeSet<PathBuf>) {
     follow(path, folders, MAX_LINKS);
 }
 

@@ -4,7 +4,7 @@
 //! could send from another origin is obeyed: such a request carries `Origin` or `Sec-Fetch-Site`, and is refused.
 
 use std::convert::Infallible;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,10 +60,9 @@ fn bind_unix(path: &Path) -> std::io::Result<Bound> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process answers there"));
     }
-    // Nobody answers: what is left is the socket of a process that died.
-    match std::fs::remove_file(path) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
-        _ => {}
+    // Nobody answers: a socket that is left is that of a process that died. Anything else is somebody's file; binding fails on it.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
@@ -82,8 +81,17 @@ impl Bound {
         }
     }
 
+    /// Whether callers come from this machine only.
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+            Self::Unix(..) => true,
+        }
+    }
+
     /// Serves until the process ends.
     pub async fn serve(self, state: Arc<State>) {
+        let is_local = self.is_local();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -104,7 +112,7 @@ impl Bound {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let state = state.clone();
-                    async move { Ok::<_, Infallible>(answer(&state, request).await) }
+                    async move { Ok::<_, Infallible>(answer(&state, is_local, request).await) }
                 });
                 // A scraper that breaks off is its own business.
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -148,7 +156,7 @@ fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -
     response
 }
 
-async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Answer {
+async fn answer(state: &Arc<State>, is_local: bool, request: Request<Incoming>) -> Answer {
     // Probes come from orchestrators that have no token, and tell nothing.
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez") => return text(StatusCode::OK, "alive\n"),
@@ -161,7 +169,7 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Answer {
         }
         _ => {}
     }
-    if let Some(refusal) = refused(state, &request) {
+    if let Some(refusal) = refused(state, is_local, &request) {
         return refusal;
     }
     match (request.method().clone(), request.uri().path()) {
@@ -178,13 +186,14 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Answer {
 
 const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  POST /purge {\"url\": \"https://app.example/path\"}\n";
 
-fn refused(state: &State, request: &Request<Incoming>) -> Option<Answer> {
+fn refused(state: &State, is_local: bool, request: &Request<Incoming>) -> Option<Answer> {
     if request.headers().contains_key(header::ORIGIN) || request.headers().contains_key("sec-fetch-site") {
         return Some(text(StatusCode::FORBIDDEN, "not for pages in a browser\n"));
     }
     let plan = state.shared.plan.load();
     let asks_for_token = plan.admin.as_ref().is_some_and(|admin| admin.token.is_some());
-    if !asks_for_token {
+    // The address is the one of the start: a new file that moves it and drops the token must not leave this one open.
+    if !asks_for_token && is_local {
         return None;
     }
     let shown = request

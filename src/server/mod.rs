@@ -54,6 +54,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     let system = |why: std::io::Error| StartError::System(why.to_string());
     let mut signals = shutdown::EndSignals::new().map_err(system)?;
     let process = Process::new();
+    let content = reload::fingerprint(&config);
     let loaded = Load::first(&config, &process).map_err(|report| StartError::Config(report.human()))?;
     let (plan, report) = loaded;
     if !report.is_empty() {
@@ -106,12 +107,12 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         let app = Arc::new(pingora::proxy::http_proxy(&Arc::new(framework_settings()), gateway));
         running.spawn(bound.serve(app, Arc::new(watch::Watch::new(metrics)), closing.clone()));
     }
-    if let Some(admin) = admin {
+    let admin = admin.map(|admin| {
         println!("admin {}", admin.describe());
-        tokio::spawn(admin.serve(state.clone()));
-    }
+        tokio::spawn(admin.serve(state.clone()))
+    });
     state.warm_up().await;
-    tokio::spawn(reload::watch(state.clone()));
+    tokio::spawn(reload::Watch::begin(state.clone(), content).map_err(system)?.run());
     println!("ready {}", state.summary());
     // Without a supervisor there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -121,6 +122,11 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let whole = shutdown::drain(&state, &mut signals, &mut running).await;
     running.abort_all();
+    if let Some(admin) = admin {
+        // Waited for, so that its socket file is gone when the process is.
+        admin.abort();
+        let _ = admin.await;
+    }
     shared.access_log.shutdown();
     tracing::info!(whole, "stopped");
     Ok(())

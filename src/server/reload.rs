@@ -10,12 +10,13 @@
 //! A clock re-reads every half minute as well, for file systems that tell nothing.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::State;
@@ -26,45 +27,74 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often files are read again without an event.
 const POLL: Duration = Duration::from_secs(30);
 
-/// Watches until the process ends.
-pub async fn watch(state: Arc<State>) {
-    let (events, mut changed) = mpsc::channel::<()>(1);
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(why) => {
-            tracing::error!(%why, "SIGHUP cannot be handled, so nothing reloads on it");
-            return;
-        }
-    };
-    let mut watcher = Directories::new(events);
-    let mut content = state.fingerprint_of_file();
-    loop {
+/// What notices a change. Made before the process says that it is ready: from then on, a signal or a new file is not missed.
+pub struct Watch {
+    state: Arc<State>,
+    hangup: Signal,
+    watcher: Directories,
+    changed: mpsc::Receiver<()>,
+    /// Of the file as it was last loaded.
+    content: u64,
+}
+
+impl Watch {
+    /// Begins to watch. `content` is the fingerprint of the file from before it was loaded.
+    ///
+    /// # Errors
+    /// When the process may not handle signals.
+    pub fn begin(state: Arc<State>, content: u64) -> std::io::Result<Self> {
+        let (events, changed) = mpsc::channel::<()>(1);
+        let hangup = signal(SignalKind::hangup())?;
+        let mut watcher = Directories::new(events);
         watcher.follow(&state.directories());
-        let forced = tokio::select! {
-            _ = hangup.recv() => true,
-            Some(()) = changed.recv() => {
-                settle(&mut changed).await;
-                false
+        Ok(Self { state, hangup, watcher, changed, content })
+    }
+
+    /// Watches until the process ends.
+    pub async fn run(self) {
+        let Self { state, mut hangup, mut watcher, mut changed, mut content } = self;
+        // Once at the start: the file may have changed between its loading and the first watch.
+        let mut wait = Duration::ZERO;
+        loop {
+            let forced = tokio::select! {
+                _ = hangup.recv() => true,
+                Some(()) = changed.recv() => {
+                    settle(&mut changed).await;
+                    false
+                }
+                () = tokio::time::sleep(wait) => false,
+            };
+            wait = POLL;
+            // Before the files are read, so that what changes from here on is noticed.
+            watcher.follow(&state.directories());
+            let working = state.clone();
+            // File reads and compilation block: never on a worker that serves requests.
+            let refreshed = tokio::task::spawn_blocking(move || {
+                refresh_secrets(&working);
+                working.refresh_certificates();
+                fingerprint(working.config())
+            })
+            .await;
+            let Ok(now) = refreshed else { continue };
+            if forced || now != content {
+                content = now;
+                apply(&state).await;
+                // A new plan may have secrets in other directories.
+                watcher.follow(&state.directories());
             }
-            () = tokio::time::sleep(POLL) => false,
-        };
-        let working = state.clone();
-        // File reads and compilation block: never on a worker that serves requests.
-        let refreshed = tokio::task::spawn_blocking(move || {
-            refresh_secrets(&working);
-            working.refresh_certificates();
-            working.fingerprint_of_file()
-        })
-        .await;
-        let Ok(now) = refreshed else { continue };
-        if forced || now != content {
-            content = now;
-            apply(&state).await;
-        }
-        if forced {
-            state.shared.access_log.reopen();
+            if forced {
+                state.shared.access_log.reopen();
+            }
         }
     }
+}
+
+/// A hash of a file as it is now; an unreadable one has its own.
+#[must_use]
+pub fn fingerprint(file: &Path) -> u64 {
+    let mut hasher = std::collections::hash_map::DefaultHasher::new();
+    std::fs::read(file).ok().hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn settle(changed: &mut mpsc::Receiver<()>) {
@@ -73,7 +103,7 @@ async fn settle(changed: &mut mpsc::Receiver<()>) {
 
 /// Loads, compiles and swaps, or says why not.
 async fn apply(state: &Arc<State>) {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+    announce_reload();
     let working = state.clone();
     let handle = tokio::runtime::Handle::current();
     let outcome = tokio::task::spawn_blocking(move || {
@@ -90,7 +120,8 @@ async fn apply(state: &Arc<State>) {
         }
         Ok(Err(report)) => {
             for entry in report.summary() {
-                tracing::error!(file = %entry.file, line = entry.line, column = entry.column, code = entry.code, "{}", entry.message);
+                let help = entry.help.as_deref();
+                tracing::error!(file = %entry.file, line = entry.line, column = entry.column, code = entry.code, help, "{}", entry.message);
             }
             tracing::error!(
                 errors = report.errors(),
@@ -101,6 +132,14 @@ async fn apply(state: &Arc<State>) {
         Err(_) => tracing::error!("the reload itself failed; the old configuration serves on"),
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Since version 253 systemd takes `RELOADING=1` only with the time beside it.
+fn announce_reload() {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        // Without a supervisor there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
 }
 
 fn refresh_secrets(state: &State) {

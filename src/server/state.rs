@@ -1,7 +1,6 @@
 //! What the reload, the admin side and the shutdown share: the plan in force and the way to a new one.
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +11,11 @@ use tokio::sync::watch;
 use super::listen::{CertificateFiles, Certificates};
 use crate::config::{self, Report};
 use crate::exchange::target;
-use crate::plan::{Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, diff};
+use crate::names::ListenerName;
+use crate::plan::diff::Fixed;
+use crate::plan::{Listener, Options, Plan, Process, Routed, Secrets, TlsFiles};
 use crate::proxy::{Shared, cache};
+use crate::secret::folders_of;
 use crate::telemetry::labels::{ObjectKind, PurgeScope};
 use crate::telemetry::metrics::catalogue::Metric;
 
@@ -82,6 +84,9 @@ pub struct State {
     /// What the listeners share.
     pub shared: Arc<Shared>,
     certificates: Vec<Arc<Certificates>>,
+    /// What the process was started with, whatever the file says since.
+    fixed: Fixed,
+    listeners: Vec<ListenerName>,
     draining: AtomicBool,
     closing: watch::Sender<bool>,
 }
@@ -95,7 +100,17 @@ impl State {
         certificates: Vec<Arc<Certificates>>,
     ) -> (Arc<Self>, watch::Receiver<bool>) {
         let (closing, closed) = watch::channel(false);
-        (Arc::new(Self { config, shared, certificates, draining: AtomicBool::new(false), closing }), closed)
+        let plan = shared.plan.load_full();
+        let state = Self {
+            config,
+            certificates,
+            fixed: Fixed::of(&plan),
+            listeners: plan.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            shared,
+            draining: AtomicBool::new(false),
+            closing,
+        };
+        (Arc::new(state), closed)
     }
 
     /// Whether new requests are welcome.
@@ -125,8 +140,7 @@ impl State {
 
     /// Puts a plan into force. Requests in flight keep theirs.
     pub async fn swap(&self, plan: Plan) {
-        let old = self.shared.plan.load_full();
-        for key in diff::needs_restart(&old, &plan) {
+        for key in self.fixed.needs_restart(&Fixed::of(&plan)) {
             tracing::warn!(key, "this part of the configuration takes effect at the next start");
         }
         let plan = Arc::new(plan);
@@ -156,7 +170,7 @@ impl State {
         routes.insert(NO_ROUTE);
         let upstreams: HashSet<&str> = plan.upstreams.keys().map(|name| name.as_str()).collect();
         // Listeners are the process's, whatever the new file says of them.
-        let listeners: HashSet<&str> = plan.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        let listeners: HashSet<&str> = self.listeners.iter().map(ListenerName::as_str).collect();
         metrics.retain(&routes, &upstreams, &listeners);
         process.retain_secrets(&plan.secrets.iter().map(|name| name.as_str()).collect());
         for slot in self.shared.process.secrets.slots() {
@@ -217,18 +231,17 @@ impl State {
     /// The directories whose changes matter.
     #[must_use]
     pub fn directories(&self) -> BTreeSet<PathBuf> {
-        let mut all: BTreeSet<PathBuf> = BTreeSet::from([directory_of(&self.config).to_owned()]);
+        let mut all = BTreeSet::new();
+        folders_of(&self.config, &mut all);
         all.extend(self.shared.process.secrets.directories());
         all.extend(self.certificates.iter().flat_map(|certificates| certificates.directories()));
         all
     }
 
-    /// A hash of the configuration file as it is now; an unreadable one has its own.
+    /// The configuration file.
     #[must_use]
-    pub fn fingerprint_of_file(&self) -> u64 {
-        let mut hasher = std::collections::hash_map::DefaultHasher::new();
-        std::fs::read(&self.config).ok().hash(&mut hasher);
-        hasher.finish()
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// One line about the plan in force.

@@ -136,7 +136,8 @@ fn failing(switch: &Switch, fresh: &'static str, how: impl Fn() -> Reply + Send 
 
 #[test]
 fn a_stale_answer_takes_the_place_of_an_error() {
-    let ways: [(&str, fn() -> Reply); 3] = [
+    type Way = (&'static str, fn() -> Reply);
+    let ways: [Way; 3] = [
         ("closed", || Reply::Close),
         ("500", || response(500, &[], b"bad")),
         ("503", || response(503, &[("Retry-After", "9")], b"bad")),

@@ -19,7 +19,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 macro_rules! eventually {
     ($condition:expr, $($message:tt)+) => {{
         let until = std::time::Instant::now() + $crate::harness::PATIENCE;
-        while !$condition {
+        loop {
+            if $condition {
+                break;
+            }
             assert!(std::time::Instant::now() < until, $($message)+);
             std::thread::sleep(std::time::Duration::from_millis(10));
         }

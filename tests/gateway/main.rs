@@ -8,6 +8,12 @@ mod harness;
 mod erasure;
 mod http2_refresh;
 mod retry_status;
+
+mod life_admin;
+mod life_log;
+mod life_notify;
+mod life_reload;
+mod life_stop;
 mod smoke;
 
 mod out_errors;

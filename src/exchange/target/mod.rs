@@ -87,7 +87,19 @@ impl BadTarget {
 
 impl fmt::Display for BadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
+        f.write_str(match self {
+            Self::Form => "it does not begin with `/`",
+            Self::Scheme => "its scheme is neither `http` nor `https`",
+            Self::Authority(why) => return why.fmt(f),
+            Self::TooLong => return write!(f, "it is longer than {MAX_TARGET_BYTES} bytes"),
+            Self::Percent => "a `%` is not followed by two hex digits",
+            Self::EncodedSlash => "`%2F` is refused in a path",
+            Self::Backslash => "a backslash is refused in a path",
+            Self::Control => "it has a space or a control character",
+            Self::Fragment => "a `#` is never part of a request",
+            Self::AboveRoot => "it has more `..` than segments to leave",
+            Self::DotsWithSemicolon => "it has a `;` beside `.` or `..`",
+        })
     }
 }
 

@@ -127,12 +127,11 @@ impl Certificates {
     /// The directories to watch for changes. Directories, because files are replaced by renaming.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
-        let parent = |path: &PathBuf| match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        let directories: BTreeSet<PathBuf> =
-            self.files.iter().flat_map(|files| [parent(&files.cert), parent(&files.key)]).collect();
+        let mut directories = BTreeSet::new();
+        for files in &self.files {
+            crate::secret::folders_of(&files.cert, &mut directories);
+            crate::secret::folders_of(&files.key, &mut directories);
+        }
         directories.into_iter().collect()
     }
 }

@@ -136,8 +136,9 @@ impl Samples {
     }
 
     fn into_families(mut self) -> Vec<proto::MetricFamily> {
-        // This sample counts itself.
-        self.whole(Metric::MetricsSeries, &[], self.series() as u64 + 1);
+        // This sample counts itself, and those of the process, which another collector adds: one series each.
+        let of_process = Metric::ALL.iter().filter(|metric| metric.family().owner == Owner::Process).count();
+        self.whole(Metric::MetricsSeries, &[], (self.series() + of_process) as u64 + 1);
         let filled = Metric::ALL.iter().zip(self.families).filter(|(_, samples)| !samples.is_empty());
         filled.map(|(metric, samples)| family(*metric, samples)).collect()
     }

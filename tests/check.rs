@@ -1,0 +1,105 @@
+//! What an app team sees: each `check/*.yaml` is given to the real binary, and exit code, stdout and stderr are next to it.
+//!
+//! A first line `# arguments: ...` adds arguments. `BLESS=1` writes the expected texts anew; read the difference before you commit it.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Stands in several examples where no secret may stand; no output may repeat it.
+const INLINE: &str = "hunter2";
+const SECRET: &str = "s3cr3t-0123456789";
+
+/// A folder with everything that the examples refer to.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, content).expect("written");
+    };
+    let made = rcgen::generate_simple_self_signed(vec!["app.example".into()]).expect("a certificate");
+    let other = rcgen::generate_simple_self_signed(vec!["b.example".into()]).expect("a certificate");
+    write("tls/site.crt", &made.cert.pem());
+    write("tls/site.key", &made.signing_key.serialize_pem());
+    write("tls/other.key", &other.signing_key.serialize_pem());
+    write("tls/bad.crt", "this is no certificate\n");
+    write("secrets/good", "0123456789\n");
+    write("secrets/short", "abc\n");
+    write("secrets/two-lines", "first-line\nsecond-line\n");
+    folder
+}
+
+/// Exit code, then what stands on stdout, then on stderr.
+fn check(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("check")
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("PORTCULLIS_CONFIG")
+        .env_remove("NOT_SET")
+        .env("EMPTY", "")
+        .env("VENDOR_KEY", SECRET)
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_mistake_is_told_as_expected() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check");
+    let bless = std::env::var_os("BLESS").is_some();
+    let folder = folder();
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(&examples).expect("the folder of examples") {
+        let file = entry.expect("an entry").path();
+        if file.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+        let text = std::fs::read_to_string(&file).expect("an example");
+        std::fs::write(folder.path().join(name), &text).expect("written");
+        let first = text.lines().next().unwrap_or_default();
+        let mut arguments: Vec<&str> =
+            first.strip_prefix("# arguments: ").unwrap_or_default().split_whitespace().collect();
+        arguments.push(name);
+        let (code, stdout, stderr) = check(folder.path(), &arguments);
+        let actual = format!("exit {code}\n--- stdout\n{stdout}--- stderr\n{stderr}");
+        assert!(!actual.contains(INLINE) && !actual.contains(SECRET), "{name}: a secret is shown:\n{actual}");
+        let expected = file.with_extension("expected");
+        if bless {
+            std::fs::write(&expected, &actual).expect("a writable folder");
+        } else if std::fs::read_to_string(&expected).unwrap_or_default() != actual {
+            wrong.push(format!("{name}:\n{actual}"));
+        }
+    }
+    assert!(seen >= 45, "only {seen} examples");
+    assert!(wrong.is_empty(), "not as expected; BLESS=1 accepts this:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_exit_code_tells_mistakes_from_files_that_cannot_be_read() {
+    let folder = folder();
+    let fine = include_str!("check/fine.yaml");
+    let wrong = include_str!("check/unknown_upstream.yaml");
+    let warned = include_str!("check/everything_to_an_api.yaml");
+    for (name, text) in [("fine.yaml", fine), ("wrong.yaml", wrong), ("warned.yaml", warned)] {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    let code = |arguments: &[&str]| check(folder.path(), arguments).0;
+    assert_eq!(code(&["fine.yaml"]), 0, "nothing is wrong");
+    assert_eq!(code(&["--config", "fine.yaml"]), 0, "the flag that `run` takes");
+    assert_eq!(code(&["wrong.yaml"]), 1, "a mistake");
+    assert_eq!(code(&["fine.yaml", "wrong.yaml"]), 1, "one of two is wrong");
+    assert_eq!(code(&["warned.yaml"]), 0, "warnings are no mistakes");
+    assert_eq!(code(&["--strict", "warned.yaml"]), 1, "unless they are to be");
+    assert_eq!(code(&["missing.yaml"]), 2, "no such file");
+    assert_eq!(code(&["wrong.yaml", "missing.yaml"]), 2, "the worst counts");
+    assert_eq!(code(&["."]), 2, "a folder is no file");
+    assert_eq!(code(&[]), 2, "nothing to check");
+    assert_eq!(code(&["--no-such-flag", "fine.yaml"]), 2, "an argument that is not known");
+    let (_, _, stderr) = check(folder.path(), &["missing.yaml"]);
+    assert!(stderr.contains("missing.yaml"), "the file is named: {stderr}");
+}

@@ -1,0 +1,182 @@
+//! The configurations that we hand out: every file of `conf/` and every `yaml` block of the documents passes `check`, and the
+//! reference names every key that the code takes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A folder with the certificates that the configurations name.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("tls")).expect("made");
+    for name in ["site", "shop", "edge", "gate", "partner-ca", "internal-ca"] {
+        let made =
+            rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).expect("a certificate");
+        let write = |ending: &str, text: String| {
+            std::fs::write(folder.path().join(format!("tls/{name}.{ending}")), text).expect("written");
+        };
+        write("crt", made.cert.pem());
+        write("key", made.signing_key.serialize_pem());
+    }
+    folder
+}
+
+/// What `check --strict --no-secrets` says to a text; nothing where it passes.
+fn complaint(folder: &Path, text: &str) -> Option<String> {
+    let file = folder.join("portcullis.yaml");
+    std::fs::write(&file, text).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["check", "--strict", "--no-secrets"])
+        .arg(&file)
+        .output()
+        .expect("the binary runs");
+    (!output.status.success()).then(|| {
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+#[test]
+fn every_configuration_passes_without_a_warning() {
+    let folder = folder();
+    let all = files(&Path::new(ROOT).join("conf"), "yaml");
+    assert!(all.len() >= 6, "demo, minimal, reference and examples: {all:?}");
+    for file in all {
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        if let Some(why) = complaint(folder.path(), &text) {
+            panic!("{}:\n{why}", file.display());
+        }
+    }
+    assert!(complaint(folder.path(), "version: 1\n").is_some(), "a bad one does not pass");
+}
+
+/// The `yaml` blocks of a Markdown text.
+fn blocks(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines() {
+        match (&mut open, line.trim_start()) {
+            (None, "```yaml") => open = Some(String::new()),
+            (Some(_), "```") => found.extend(open.take()),
+            (Some(block), _) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            _ => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    found
+}
+
+#[test]
+fn every_block_of_yaml_in_the_documents_passes() {
+    let folder = folder();
+    let mut documents = files(&Path::new(ROOT).join("docs"), "md");
+    documents.push(Path::new(ROOT).join("README.md"));
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for block in blocks(&text) {
+            if let Some(why) = complaint(folder.path(), &block) {
+                panic!("{}:\n{block}\n{why}", document.display());
+            }
+        }
+    }
+    assert_eq!(
+        blocks("a\n```yaml\nversion: 1\n```\nb\n```\nno\n```\n"),
+        ["version: 1\n"],
+        "blocks are found"
+    );
+}
+
+/// Every key at any depth, and every text that is a scalar: a choice such as `stdout` or `basic` is one or the other.
+fn words(value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
+    match value {
+        serde_yaml::Value::Mapping(mapping) => {
+            for (key, value) in mapping {
+                found.extend(key.as_str().map(str::to_owned));
+                words(value, found);
+            }
+        }
+        serde_yaml::Value::Sequence(items) => items.iter().for_each(|item| words(item, found)),
+        _ => {}
+    }
+}
+
+/// Keys that the code takes, from its own sources: `check_keys` lists and the fields of everything that is decoded.
+fn accepted() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for folder in ["src/plan", "src/policy"] {
+        for file in files(&Path::new(ROOT).join(folder), "rs") {
+            let text = std::fs::read_to_string(&file).expect("a source");
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for block in text.split("#[derive(Deserialize").skip(1) {
+                let Some((head, body)) = block.split_once('{') else { continue };
+                if !head.contains("struct ") {
+                    continue;
+                }
+                let camel = head.contains("camelCase");
+                let body = body.split("\n}").next().unwrap_or_default();
+                let mut renamed = None;
+                for line in body.lines().map(str::trim) {
+                    if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
+                        renamed = rest.split('"').next().map(str::to_owned);
+                    } else if let Some((name, _)) = line.split_once(':')
+                        && !line.starts_with(['#', '/'])
+                    {
+                        let name = renamed.take().unwrap_or_else(|| name.to_owned());
+                        found.insert(if camel { camel_case(&name) } else { name });
+                    }
+                }
+            }
+        }
+    }
+    found.extend(["listeners", "secrets", "upstreams", "routes", "match", "rewrite"].map(str::to_owned));
+    found
+}
+
+fn camel_case(name: &str) -> String {
+    let mut parts = name.split('_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let (initial, rest) = part.split_at(part.len().min(1));
+        text + &initial.to_uppercase() + rest
+    })
+}
+
+#[test]
+fn the_reference_names_every_key_that_is_taken() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("conf/portcullis.yaml")).expect("the reference");
+    let mut named = BTreeSet::new();
+    words(&serde_yaml::from_str(&text).expect("YAML"), &mut named);
+    let accepted = accepted();
+    for known in ["maxConnectionsPerAddress", "staleIfError", "allowPrivate", "replaceFullPath", "delay"] {
+        assert!(accepted.contains(known), "`{known}` was not found in the sources: {accepted:?}");
+    }
+    // Alternatives of which one file can hold one each are told in a comment.
+    let missing: Vec<&String> = accepted
+        .iter()
+        .filter(|key| !named.contains(*key))
+        .filter(|key| {
+            !text
+                .lines()
+                .any(|line| line.split_once('#').is_some_and(|(_, note)| note.contains(&format!("{key}:"))))
+        })
+        .collect();
+    assert!(missing.is_empty(), "conf/portcullis.yaml does not name {missing:?}");
+}
