@@ -184,7 +184,7 @@ async fn whole(
     head.remove_header(&header::TRANSFER_ENCODING);
     let answers_head = session.req_header().method == Method::HEAD && !session.cache.enabled();
     let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if answers_head && (route.settings.json.is_some() || route.settings.reverse.is_some()) {
+    if answers_head && (route.settings.json.is_some() || erase::may_change(&head, route)) {
         // The length of the original says nothing about what a GET would get.
         head.remove_header(&header::CONTENT_LENGTH);
         if route.settings.json.is_some() {

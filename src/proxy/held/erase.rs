@@ -29,6 +29,12 @@ pub fn map_for(head: &ResponseHeader, route: &Route) -> Result<Option<Arc<Revers
     Ok(Some(map.clone()))
 }
 
+/// Whether the body of this answer may get another length.
+#[must_use]
+pub fn may_change(head: &ResponseHeader, route: &Route) -> bool {
+    route.settings.reverse.is_some() && is_json(head)
+}
+
 fn is_json(head: &ResponseHeader) -> bool {
     head.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).is_some_and(|value| {
         let media = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
