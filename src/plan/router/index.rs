@@ -57,12 +57,12 @@ impl HostIndex {
                 });
                 best
             })
-            .or_else(|| self.prefixes.longest_prefix(Some(rest_of(path)), fits))
             .or_else(|| {
                 // The cheap conditions first.
                 let matching = |(regex, rank): &(Regex, usize)| fits(*rank).filter(|_| regex.is_match(path));
                 first(self.regexes.iter().filter_map(matching))
             })
+            .or_else(|| self.prefixes.longest_prefix(Some(rest_of(path)), fits))
     }
 
     /// Every route on `path`, in no order.

@@ -4,7 +4,8 @@
 //! (HTTPRoute, `HTTPRouteRule.matches`), in this order, and never depends on the order of the file:
 //!
 //! 1. host: an exact one, then the longest `*.` one, then none;
-//! 2. path: `exact`, then `template` (more literal characters first), then the longest `prefix`, then `regex`;
+//! 2. path: `exact`, then `template` (more literal characters first), then `regex`, then the longest `prefix` (Gateway API
+//!    leaves a regex's place open; before the prefixes, as in nginx, it can stand beside `prefix: /`);
 //! 3. a method named before none, then more headers, then more query parameters, then the first name in the alphabet.
 //!
 //! A request falls through: where no route of the more specific host matches, the less specific ones are asked. So a

@@ -2,7 +2,6 @@
 //!
 //! What is reported is certain. Not every unreachable route is found: expressions are only compared by their text.
 
-use super::path::Path;
 use super::{FieldMatch, FieldValue, HostPattern, Route, RouteMatch, Router};
 use http::Method;
 use std::collections::HashMap;
@@ -78,29 +77,21 @@ pub(super) fn find(matches: &[RouteMatch], router: &Router) -> Vec<RouteProblem>
         .enumerate()
         .filter_map(|(rank, route)| Some(Entry { written: matches.get(route.index)?, route, rank }))
         .collect();
-    // One route can only shadow another if it has all its hosts, so also its first; then the same path, or it is a
-    // prefix over an expression. Only such pairs are compared, so many hosts with one path cost nothing.
+    // One route is known to shadow another only if it has all its hosts, so also its first, and the same path. Only such pairs are
+    // compared, so many hosts with one path cost nothing.
     let mut same_path: HashMap<_, Vec<&Entry<'_>>> = HashMap::new();
-    let mut prefixes: HashMap<_, Vec<&Entry<'_>>> = HashMap::new();
     for entry in &entries {
         let hosts: Vec<Option<&HostPattern>> = entry.written.hosts.iter().map(Some).collect();
         for host in if hosts.is_empty() { vec![None] } else { hosts } {
             same_path.entry((host, entry.route.path.identity())).or_default().push(entry);
-            if matches!(entry.route.path, Path::Prefix(_)) {
-                prefixes.entry(host).or_default().push(entry);
-            }
         }
     }
     let mut problems: Vec<RouteProblem> = Vec::new();
     for entry in &entries {
         let host = entry.written.hosts.first();
         let peers = same_path.get(&(host, entry.route.path.identity())).into_iter().flatten();
-        let is_regex = matches!(entry.route.path, Path::Regex(_));
-        let above = prefixes.get(&host).filter(|_| is_regex).into_iter().flatten();
-        let above = above.filter(|other| other.route.path.covers_regex(&entry.route.path));
-        problems.extend(
-            peers.chain(above).filter(|other| other.rank < entry.rank).find_map(|other| other.against(entry)),
-        );
+        let mut peers = peers.filter(|other| other.rank < entry.rank);
+        problems.extend(peers.find_map(|other| other.against(entry)));
     }
     problems.sort_by_key(|problem| match problem {
         RouteProblem::Conflict { b, .. } => *b,
