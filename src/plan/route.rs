@@ -417,7 +417,14 @@ fn route(
 /// A hash of the route and its upstream as written, the same in every process.
 fn fingerprint(draft: &Draft<'_>) -> u64 {
     let upstream = draft.upstream.map(|entry| entry.section.value());
-    let text = serde_yaml::to_string(&(draft.section.value(), upstream)).unwrap_or_default();
+    let mut route = draft.section.value().clone();
+    if let Some(written) = route.as_mapping_mut() {
+        // Who may ask how often says nothing about the answer: to change it keeps the cache warm.
+        for key in ["rateLimit", "concurrency"] {
+            written.remove(key);
+        }
+    }
+    let text = serde_yaml::to_string(&(route, upstream)).unwrap_or_default();
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(text)
 }
 

@@ -55,6 +55,10 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         UpstreamKind::App => Errors::Pass,
     };
     let section = section?;
+    if build.upstream.is_none() {
+        build.no_effect(section, "there is no upstream whose errors could pass");
+        return None;
+    }
     if section.value().is_mapping() {
         let list = section.decode::<List>(build.problems)?;
         for status in list.pass.iter().filter(|status| !(400..600).contains(*status)) {

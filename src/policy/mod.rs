@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::config::{Problems, Section};
+use crate::config::{Problems, Section, codes};
 use crate::exchange::Exchange;
 use crate::limit;
 use crate::names::RouteName;
@@ -179,6 +179,11 @@ pub struct Build<'a> {
 }
 
 impl Build<'_> {
+    /// Records that what stands at `section` would do nothing on this route.
+    pub fn no_effect(&mut self, section: &Section, why: &str) {
+        self.problems.error(codes::NO_EFFECT, section.path(), why);
+    }
+
     /// The kind of the upstream; a route without one is treated as an `api`, the stricter.
     #[must_use]
     pub fn kind(&self) -> UpstreamKind {

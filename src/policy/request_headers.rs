@@ -87,7 +87,12 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let cookies_section = section.and_then(|s| s.get("cookies"));
     let cookies: CookiesSpec =
         cookies_section.as_ref().and_then(|s| s.decode(build.problems)).unwrap_or_default();
-    build.upstream.as_ref()?;
+    if build.upstream.is_none() {
+        for section in [&headers_section, &cookies_section].into_iter().flatten() {
+            build.no_effect(section, "there is no upstream that the request would go to");
+        }
+        return None;
+    }
 
     let at = headers_section.as_ref();
     let everything = headers.forward.iter().any(|name| name == "*");

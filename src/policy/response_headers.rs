@@ -60,7 +60,15 @@ struct ResponseHeaders {
 /// Compiles the lists; they apply without a section too.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     let spec: Spec = section.and_then(|s| s.decode(build.problems)).unwrap_or_default();
-    build.upstream.as_ref()?;
+    if build.upstream.is_none() {
+        if let Some(section) = section {
+            build.no_effect(
+                section,
+                "there is no upstream whose answer would be changed; `respond` has its own `headers`",
+            );
+        }
+        return None;
+    }
     let everything = spec.allow.iter().any(|name| name == "*");
     let reader = Reader { section, refuses: &refuses };
     let allow = reader.names("allow", spec.allow.iter().filter(|name| *name != "*"), build);

@@ -18,6 +18,12 @@ enum Protocol {
 
 /// Sets whether the route may upgrade.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
+    if let Some(section) = section
+        && build.upstream.is_none()
+    {
+        build.no_effect(section, "there is no upstream that could switch to another protocol");
+        return None;
+    }
     build.settings.websocket = match section {
         Some(section) => section
             .decode::<Vec<Protocol>>(build.problems)

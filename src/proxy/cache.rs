@@ -260,7 +260,11 @@ pub fn shared_failure(session: &Session, ctx: &Ctx) -> Option<Fault> {
 
 /// In `response_filter`: reads the outcome from the framework's state before the head goes out.
 pub fn note_served(session: &Session, ctx: &mut Ctx) {
-    let outcome = Outcome::of(&session.cache, SystemTime::now());
+    let mut outcome = Outcome::of(&session.cache, SystemTime::now());
+    let caches = ctx.route.as_ref().is_some_and(|route| route.settings.cache.is_some());
+    if caches && !ctx.cache.looked_up && MethodClass::of(&ctx.exchange.method).is_none() {
+        outcome.source = CacheSource::Forwarded(Forward::Method);
+    }
     if matches!(outcome.source, CacheSource::Hit) || outcome.collapsed {
         ctx.exchange.source = Source::Cache;
         ctx.fault = None;

@@ -84,6 +84,8 @@ pub struct Ctx {
     pub(super) active: Vec<ActiveGuard>,
     /// When the whole exchange with the upstream must be over.
     pub upstream_deadline: Option<Instant>,
+    /// Whether the answer is an event stream: it has no end to wait for, only silence ends it.
+    pub endless: bool,
     /// Whether this is the background refresh of a stale object: no client waits for it.
     pub background: bool,
     /// For the log.

@@ -130,6 +130,7 @@ impl Gateway {
             attempt_started: None,
             active: vec![self.metrics.active()],
             upstream_deadline: None,
+            endless: false,
             background: false,
             user_agent: None,
             status: 0,

@@ -82,7 +82,7 @@ fn wants_events(session: &Session) -> bool {
 }
 
 /// How long a tunnel may be silent.
-const TUNNEL_IDLE: Duration = Duration::from_secs(600);
+pub const TUNNEL_IDLE: Duration = Duration::from_secs(600);
 /// An exchange that is over its time is answered with 504; only where that is no longer possible, the connection is cut so much later.
 const CUT_AFTER: Duration = Duration::from_secs(1);
 

@@ -22,7 +22,8 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
         return held::fail(ctx, Fault::UnexpectedUpgrade);
     }
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+        // Early hints tell of the upstream what its final head does.
+        return clean(head, ctx, &route).or_else(|fault| held::fail(ctx, fault));
     }
     if head.status != StatusCode::SWITCHING_PROTOCOLS && route.holds_answer() {
         // Only a request for a tunnel comes here where answers are held; what it got instead was neither shaped, masked nor erased.
@@ -47,7 +48,9 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
     }
 }
 
-fn is_event_stream(head: &ResponseHeader) -> bool {
+/// Whether the answer is a stream of server-sent events.
+#[must_use]
+pub fn is_event_stream(head: &ResponseHeader) -> bool {
     head.headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))

@@ -3,14 +3,14 @@
 use crate::harness::{Origin, Received, Reply, response};
 use crate::out_support::{assert_hidden, both, plain};
 
-const LEAKY: &[u8] = b"{\"error\":\"pg://db-7.internal:5432 refused\",\"trace\":\"at Vendor.java:12\"}";
+const LEAKY: &[u8] = b"{\"error\":\"pg://db_7.internal:5432 refused\",\"trace\":\"at Vendor.java:12\"}";
 
 /// Answers with the status that is the last part of the path.
 fn status_of_path(request: &Received) -> Reply {
     let status = request.target().rsplit('/').next().and_then(|s| s.parse().ok()).unwrap_or(200);
     response(
         status,
-        &[("Content-Type", "application/json"), ("X-Trace", "db-7"), ("ETag", "\"leak\"")],
+        &[("Content-Type", "application/json"), ("X-Trace", "db_7"), ("ETag", "\"leak\"")],
         LEAKY,
     )
 }
@@ -28,7 +28,7 @@ fn an_error_of_an_api_keeps_its_status_and_gets_our_body() {
         assert_eq!(document["code"], "upstream_error", "{document}");
         assert_eq!(document["route"], "api", "{document}");
         assert!(
-            !answer.contains(b"db-7") && !answer.contains(b"Vendor.java") && !answer.contains(b"leak"),
+            !answer.contains(b"db_7") && !answer.contains(b"Vendor.java") && !answer.contains(b"leak"),
             "{status}"
         );
         assert_hidden(&answer, &origin, &status.to_string());
@@ -40,7 +40,7 @@ fn a_browser_gets_a_small_page_for_a_masked_error() {
     let origin = Origin::start(status_of_path);
     let answer = plain(&origin).request("GET", "/api/404", &[("Accept", "text/html,*/*;q=0.5")], b"");
     assert_eq!((answer.status, answer.header("content-type")), (404, Some("text/html; charset=utf-8")));
-    assert!(answer.text().starts_with("<!doctype html>") && !answer.contains(b"db-7"), "{}", answer.text());
+    assert!(answer.text().starts_with("<!doctype html>") && !answer.contains(b"db_7"), "{}", answer.text());
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_passed_error_is_shaped() {
     let route = ", response: { errors: pass, json: { remove: [\"$.trace\"] } }";
     let answer = both(&origin, "", route, "").get("/api/422");
     assert_eq!(answer.status, 422);
-    assert_eq!(answer.text(), "{\"error\":\"pg://db-7.internal:5432 refused\"}");
+    assert_eq!(answer.text(), "{\"error\":\"pg://db_7.internal:5432 refused\"}");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_refused_credential_is_our_fault_and_never_passes() {
                 (None, None)
             );
             assert_hidden(&answer, &origin, status);
-            assert!(!answer.contains(b"db-7") && !answer.contains(b"realm"), "{status}");
+            assert!(!answer.contains(b"db_7") && !answer.contains(b"realm"), "{status}");
         }
         let counted =
             gateway.metric("portcullis_local_responses_total{route=\"api\",reason=\"upstream_refused\"}");
@@ -141,7 +141,7 @@ fn a_vendors_limit_is_503_with_a_time_to_wait() {
     let answer = gateway.get("/api/x");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("7")));
     assert_eq!(answer.code(), "upstream_limited");
-    assert!(!answer.contains(b"db-7"));
+    assert!(!answer.contains(b"db_7"));
     for target in ["/api/bare", "/api/dated"] {
         let answer = gateway.get(target);
         assert_eq!(answer.status, 503, "{target}");
@@ -158,7 +158,7 @@ fn errors_of_an_app_are_its_own() {
     for status in [400, 401, 404, 407, 429, 500, 503] {
         let answer = gateway.get(&format!("/{status}"));
         assert_eq!((answer.status, answer.body.as_slice()), (status, LEAKY), "an app's {status} passes");
-        assert_eq!(answer.header("x-trace"), Some("db-7"));
+        assert_eq!(answer.header("x-trace"), Some("db_7"));
     }
 }
 
@@ -185,7 +185,7 @@ fn masked_server_errors_are_what_an_app_may_ask_for_too() {
     let answer = both(&origin, ", retry: { attempts: 0 }", "", ", response: { errors: mask }").get("/500");
     assert_eq!(answer.status, 500);
     assert!(
-        !answer.contains(b"db-7.internal"),
+        !answer.contains(b"db_7.internal"),
         "`errors: mask` on an app does what it says: {}",
         answer.text()
     );

@@ -115,7 +115,7 @@ fn interim_answers_do_not_confuse_the_final_one() {
     let s = Scripted::start();
     let gateway = plain(&s.origin);
     s.says(
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </leak.css>; rel=preload\r\nX-Internal: db-7\r\n\r\n\
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </leak.css>; rel=preload\r\nX-Internal: db_7\r\n\r\n\
          HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
     let mut client = Client::connect(gateway.address());

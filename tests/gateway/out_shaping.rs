@@ -3,7 +3,7 @@
 use crate::harness::{Client, Origin, Received, Reply, response};
 use crate::out_support::{Scripted, both};
 
-const BODY: &str = r#"{"id":7, "internal":{"host":"db-7","n":1}, "items":[{"name":"a","cost":1},{"name":"b","cost":2}], "list":[10,20,30]}"#;
+const BODY: &str = r#"{"id":7, "internal":{"host":"db_7","n":1}, "items":[{"name":"a","cost":1},{"name":"b","cost":2}], "list":[10,20,30]}"#;
 
 fn json(body: &str) -> Vec<u8> {
     crate::harness::response_bytes(200, &[("Content-Type", "application/json")], body.as_bytes())
@@ -68,7 +68,7 @@ fn the_upstream_is_asked_for_the_whole_and_uncoded() {
         let fields = [("Accept-Encoding", "gzip, br"), ("Range", "bytes=0-4"), ("If-Range", "\"1\"")];
         let answer = gateway.request("GET", target, &fields, b"");
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
-        assert!(!answer.contains(b"db-7"), "{target}");
+        assert!(!answer.contains(b"db_7"), "{target}");
         let asked = s.origin.last();
         assert_eq!(asked.all("accept-encoding"), ["identity"], "{target}");
         assert_eq!((asked.header("range"), asked.header("if-range")), (None, None), "{target}");
@@ -122,8 +122,8 @@ fn a_head_request_on_a_shaped_route_tells_no_false_length() {
 fn what_cannot_be_shaped_is_502_and_never_the_original() {
     let s = Scripted::start();
     let gateway = shaped(&s.origin, "{ remove: [\"$.internal\"], max: 1KiB }");
-    let big = format!("{{\"internal\":\"db-7\",\"x\":\"{}\"}}", "y".repeat(2000));
-    let deep = format!("{}\"db-7\"{}", "[".repeat(200), "]".repeat(200));
+    let big = format!("{{\"internal\":\"db_7\",\"x\":\"{}\"}}", "y".repeat(2000));
+    let deep = format!("{}\"db_7\"{}", "[".repeat(200), "]".repeat(200));
     let with = |fields: &[(&str, &str)], body: &[u8]| crate::harness::response_bytes(200, fields, body);
     let chunked = |body: &str| {
         format!(
@@ -133,16 +133,16 @@ fn what_cannot_be_shaped_is_502_and_never_the_original() {
         .into_bytes()
     };
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("gzip", with(&[("Content-Encoding", "gzip")], b"\x1f\x8b\x08db-7"), "upstream_answer_encoded"),
+        ("gzip", with(&[("Content-Encoding", "gzip")], b"\x1f\x8b\x08db_7"), "upstream_answer_encoded"),
         (
             "two codings",
-            with(&[("Content-Encoding", "identity"), ("Content-Encoding", "br")], b"db-7"),
+            with(&[("Content-Encoding", "identity"), ("Content-Encoding", "br")], b"db_7"),
             "upstream_answer_encoded",
         ),
-        ("html", with(&[("Content-Type", "text/html")], b"<b>db-7</b>"), "upstream_answer_not_json"),
-        ("cut JSON", json("{\"internal\":\"db-7\""), "upstream_answer_not_json"),
-        ("two texts", json("{\"internal\":\"db-7\"}{}"), "upstream_answer_not_json"),
-        ("no UTF-8", with(&[], b"{\"internal\":\"db-7\",\"a\":\"\xff\"}"), "upstream_answer_not_json"),
+        ("html", with(&[("Content-Type", "text/html")], b"<b>db_7</b>"), "upstream_answer_not_json"),
+        ("cut JSON", json("{\"internal\":\"db_7\""), "upstream_answer_not_json"),
+        ("two texts", json("{\"internal\":\"db_7\"}{}"), "upstream_answer_not_json"),
+        ("no UTF-8", with(&[], b"{\"internal\":\"db_7\",\"a\":\"\xff\"}"), "upstream_answer_not_json"),
         ("too deep", json(&deep), "upstream_answer_not_json"),
         ("declared too large", json(&big), "upstream_answer_too_large"),
         ("undeclared too large", chunked(&big), "upstream_answer_too_large"),
@@ -152,14 +152,14 @@ fn what_cannot_be_shaped_is_502_and_never_the_original() {
         for target in ["/api/x", "/x"] {
             let answer = gateway.get(target);
             assert_eq!((answer.status, answer.code().as_str()), (502, code), "{what} {target}");
-            assert!(!answer.contains(b"db-7"), "{what} {target}");
+            assert!(!answer.contains(b"db_7"), "{what} {target}");
         }
     }
-    s.says_and_closes("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"internal\":\"db-7\"}");
+    s.says_and_closes("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"internal\":\"db_7\"}");
     for target in ["/api/x", "/x"] {
         let answer = gateway.get(target);
         assert_eq!(answer.status, 502, "{target}: a body that ends early is held, so the answer is clean");
-        assert!(!answer.contains(b"db-7"), "{target}");
+        assert!(!answer.contains(b"db_7"), "{target}");
     }
     s.says("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/9\r\nContent-Length: 4\r\n\r\n{\"a\"");
     assert_eq!(gateway.get("/api/x").status, 502, "a part that nobody asked for");
@@ -226,7 +226,7 @@ fn a_post_is_shaped_like_a_get() {
 #[test]
 fn to_ask_for_an_upgrade_is_no_way_around_the_shape_or_the_mask() {
     let origin = Origin::start(|request: &Received| {
-        if request.target().ends_with("error") { response(500, &[], b"db-7") } else { Reply::Raw(json(BODY)) }
+        if request.target().ends_with("error") { response(500, &[], b"db_7") } else { Reply::Raw(json(BODY)) }
     });
     let shape = ", response: { json: { remove: [\"$.internal\"] } }, upgrade: [websocket]";
     let mask = ", response: { errors: mask }, upgrade: [websocket]";
@@ -240,7 +240,7 @@ fn to_ask_for_an_upgrade_is_no_way_around_the_shape_or_the_mask() {
                     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
                 ];
                 let answer = gateway.request("GET", &target, &fields, b"");
-                assert!(!answer.contains(b"db-7"), "{target} {protocol}: {}", answer.text());
+                assert!(!answer.contains(b"db_7"), "{target} {protocol}: {}", answer.text());
             }
         }
     }

@@ -257,7 +257,7 @@ async fn answer(request: http::Request<h2::RecvStream>, mut respond: h2::server:
     );
     let status = if head.uri.path().ends_with("limited") { 429 } else { 200 };
     let response =
-        http::Response::builder().status(status).header("server", "h2/1").header("x-internal", "db-7");
+        http::Response::builder().status(status).header("server", "h2/1").header("x-internal", "db_7");
     let Ok(mut stream) = respond.send_response(response.body(()).expect("a head"), false) else { return };
     let _ = stream.send_data(heard.into(), true);
 }

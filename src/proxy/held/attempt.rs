@@ -153,6 +153,9 @@ pub async fn until_answered(
 const MAX_ATTEMPTS: u32 = 16;
 
 fn remaining(ctx: &Ctx) -> Result<Duration, Fault> {
+    if ctx.endless {
+        return Ok(upstream::TUNNEL_IDLE);
+    }
     let left = ctx.upstream_deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     left.filter(|left| !left.is_zero()).ok_or(Fault::Deadline)
 }

@@ -15,6 +15,8 @@ use crate::proxy::{Ctx, Gateway, cache, response, upstream_response};
 
 /// How much of an error body is read to its end for the sake of the connection; a longer one costs the connection.
 const DRAIN_MAX_BYTES: usize = 64 << 10;
+/// How long that may take.
+const DRAIN_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(200);
 /// How much of a JSON answer is held before its head is sent, where nothing but the origin has to be erased from it.
 const HOLD_BYTES: usize = 64 << 10;
 
@@ -42,6 +44,7 @@ pub async fn deliver(
         release(gateway, ctx, connection).await;
         return masked(session, ctx, route, &head).await;
     }
+    ctx.endless = upstream_response::is_event_stream(&head);
     let map = match erase::map_for(&head, route) {
         Ok(map) => map.filter(|_| has_body(&head, session)),
         Err(fault) => return refuse(ctx, fault),
@@ -88,14 +91,19 @@ fn has_body(head: &ResponseHeader, session: &Session) -> bool {
         && head.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0")
 }
 
+/// Reads what is left of an answer that does not pass, for the sake of the connection. The client does not wait long for that.
 async fn drain(ctx: &Ctx, connection: &mut Connection) {
-    let mut read = 0;
-    while read <= DRAIN_MAX_BYTES && !connection.is_done() {
-        match connection.read(ctx).await {
-            Ok(Some(chunk)) => read += chunk.len(),
-            Ok(None) | Err(_) => return,
+    let all = async {
+        let mut read = 0;
+        while read <= DRAIN_MAX_BYTES && !connection.is_done() {
+            match connection.read(ctx).await {
+                Ok(Some(chunk)) => read += chunk.len(),
+                Ok(None) | Err(_) => return,
+            }
         }
-    }
+    };
+    // Past it, the connection is closed instead of being kept.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
 }
 
 /// An error of the upstream: its status, our words.
