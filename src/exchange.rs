@@ -6,6 +6,8 @@
 pub mod client;
 pub mod target;
 
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,13 +49,20 @@ impl Scheme {
 pub struct RequestId(String);
 
 impl RequestId {
-    /// A new one.
+    /// A new one for a request that began at this time.
+    ///
+    /// The crate's own `now_v7` takes a lock that all workers share and asks the kernel for randomness each time.
     #[must_use]
-    pub fn new() -> Self {
-        let mut text = String::with_capacity(uuid::fmt::Hyphenated::LENGTH);
+    pub fn new(at: SystemTime) -> Self {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        // 12 bits of the fraction come first, so that ids of one millisecond sort too (RFC 9562 §6.2, method 3).
+        let fraction = u64::from(since.subsec_nanos() % 1_000_000) * 4096 / 1_000_000;
+        let bits = u128::from(fraction) << 64 | u128::from(random());
+        let [_, _, _, _, _, _, tail @ ..] = bits.to_be_bytes();
+        let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &tail).into_uuid();
         let mut buffer = uuid::Uuid::encode_buffer();
-        text.push_str(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
-        Self(text)
+        Self(id.hyphenated().encode_lower(&mut buffer).to_owned())
     }
 
     /// Takes over the id that a trusted proxy gave, if it is `[A-Za-z0-9_-]{8,64}`.
@@ -71,10 +80,14 @@ impl RequestId {
     }
 }
 
-impl Default for RequestId {
-    fn default() -> Self {
-        Self::new()
+/// Different each time and not to be guessed: a keyed hash of a number that rises, with a key of the system's for each thread.
+fn random() -> u64 {
+    thread_local! {
+        static KEY: RandomState = RandomState::new();
+        static COUNT: Cell<u64> = const { Cell::new(0) };
     }
+    let count = COUNT.replace(COUNT.get().wrapping_add(1));
+    KEY.with(|key| key.hash_one(count))
 }
 
 impl std::fmt::Debug for RequestId {
@@ -183,10 +196,11 @@ impl Exchange {
     /// A request whose head has just arrived: what the connection knows, the rest still to be filled in.
     #[must_use]
     pub fn begin(listener: ListenerName, peer: SocketAddr, scheme: Scheme) -> Self {
+        let at = SystemTime::now();
         Self {
             received: Instant::now(),
-            at: SystemTime::now(),
-            request_id: RequestId::new(),
+            at,
+            request_id: RequestId::new(at),
             listener,
             peer,
             client: peer.ip().to_canonical(),
@@ -275,8 +289,20 @@ mod tests {
     }
 
     #[test]
-    fn new_ids_differ() {
-        assert_ne!(RequestId::new(), RequestId::new());
-        assert_eq!(RequestId::new().as_str().len(), 36);
+    fn new_ids_differ_and_sort_by_time() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000);
+        let (one, other) = (RequestId::new(at), RequestId::new(at));
+        assert_ne!(one, other, "the same instant, another request");
+        assert_eq!(one.as_str().get(..19), Some("018bcfe5-6800-7000-"), "version 7, and the time in front");
+        let later = RequestId::new(at + Duration::from_micros(1));
+        assert!(later.as_str() > one.as_str() && later.as_str() > other.as_str(), "{later:?} after {one:?}");
+        assert_eq!(later.as_str().len(), 36);
+    }
+
+    #[test]
+    fn ids_of_two_threads_differ() {
+        let at = SystemTime::UNIX_EPOCH;
+        let other = std::thread::spawn(move || RequestId::new(at)).join().expect("the thread ends");
+        assert_ne!(RequestId::new(at), other);
     }
 }
