@@ -45,6 +45,8 @@ enum PathRule {
 struct Rewrite {
     base: String,
     path: PathRule,
+    /// Whether the path has pieces that the match captured.
+    has_captures: bool,
     keep: Option<Vec<String>>,
     set: Vec<(String, String)>,
 }
@@ -91,7 +93,8 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             (name.clone(), String::from_utf8_lossy(&pair).into_owned())
         })
         .collect();
-    Some(Arc::new(Rewrite { base, path, keep: query.keep, set }))
+    let has_captures = matches!(&path, PathRule::Full(pieces) if pieces.iter().any(|piece| matches!(piece, Piece::Param(_))));
+    Some(Arc::new(Rewrite { base, path, has_captures, keep: query.keep, set }))
 }
 
 fn prefix_rule(with: &str, section: &Section, build: &mut Build<'_>) -> Option<PathRule> {
@@ -216,16 +219,24 @@ impl Policy for Rewrite {
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
         let path = self.path(exchange);
-        let full = match self.query(exchange) {
-            Some(query) => format!("{path}?{query}"),
-            None => path.clone(),
-        };
-        // Every piece is normalised, so this holds; it is checked because the base is a promise.
-        let again = target::target(&full, target::Asterisk::Refuse).map_err(|_| Fault::BadTarget)?;
-        if again.path != path && !(self.base.is_empty() || again.path.starts_with(&self.base)) {
+        let query = self.query(exchange);
+        let mut full = String::with_capacity(path.len() + query.as_ref().map_or(0, |query| query.len() + 1));
+        full.push_str(&path);
+        if let Some(query) = &query {
+            full.push('?');
+            full.push_str(query);
+        }
+        if full.len() > target::MAX_TARGET_BYTES {
             return Err(Fault::BadTarget);
         }
-        head.set_uri(http::Uri::try_from(full.as_str()).map_err(|_| Fault::BadTarget)?);
+        if self.has_captures {
+            // A piece of a segment may be a dot segment by itself. Everything else is put together from whole normalised parts.
+            let again = target::target(&full, target::Asterisk::Refuse).map_err(|_| Fault::BadTarget)?;
+            if again.path != path && !(self.base.is_empty() || again.path.starts_with(&self.base)) {
+                return Err(Fault::BadTarget);
+            }
+        }
+        head.set_uri(http::Uri::from_maybe_shared(bytes::Bytes::from(full)).map_err(|_| Fault::BadTarget)?);
         exchange.upstream_path = path;
         Ok(())
     }
