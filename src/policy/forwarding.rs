@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
@@ -48,7 +48,9 @@ impl Policy for Forwarding {
     ) -> Result<(), Fault> {
         let chain = exchange.peer_is_trusted.then(|| joined(head, "x-forwarded-for")).flatten();
         let forwarded = exchange.peer_is_trusted.then(|| joined(head, "forwarded")).flatten();
-        for name in FIELDS {
+        let foreign: Vec<HeaderName> =
+            head.headers.keys().filter(|name| FIELDS.contains(&name.as_str())).cloned().collect();
+        for name in &foreign {
             head.remove_header(name);
         }
         if self.kind == UpstreamKind::Api {

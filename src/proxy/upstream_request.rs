@@ -9,17 +9,21 @@ use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
 
 /// Fields of one hop (RFC 9110 §7.6.1), and what else never goes on.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
-const MORE_HOP_BY_HOP: [&str; 2] = ["proxy-connection", "http2-settings"];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// On the stock path Pingora has removed the hop-by-hop fields and those that `Connection` nominates by now; what is left is ours.
 ///
@@ -58,8 +62,8 @@ pub fn prepare(
             head.remove_header(&name);
         }
     }
-    // Pingora checks that target and Host agree; Host is ours to say, so the client's authority goes first.
-    head.set_uri(http::Uri::try_from(ctx.exchange.path.as_str()).map_err(|_| Fault::BadTarget)?);
+    // Host is ours to say. Pingora checks that it agrees with the target: `rewrite`, which every route to an upstream has, sets a
+    // target without the client's authority.
     let host = match upstream.kind {
         UpstreamKind::Api => upstream.upstream.authority(ctx.endpoint).to_owned(),
         UpstreamKind::App => ctx.exchange.authority(),
@@ -101,16 +105,19 @@ fn join_cookies(head: &mut RequestHeader) -> Result<(), Fault> {
 pub fn copy_of(client: &RequestHeader, has_body: bool) -> Result<RequestHeader, Fault> {
     let mut head = client.clone();
     let nominated = nominated(client)?;
-    for name in HOP_BY_HOP.iter().chain(&nominated) {
-        head.remove_header(name);
-    }
-    for name in MORE_HOP_BY_HOP {
+    // One look at each field that is there, instead of one for each that could be.
+    let unwanted: Vec<HeaderName> = client
+        .headers
+        .keys()
+        .filter(|name| {
+            is_hop_by_hop(name) || nominated.contains(name) || (!has_body && **name == header::CONTENT_LENGTH)
+        })
+        .cloned()
+        .collect();
+    for name in &unwanted {
         head.remove_header(name);
     }
     head.set_version(Version::HTTP_11);
-    if !has_body {
-        head.remove_header(&header::CONTENT_LENGTH);
-    }
     Ok(head)
 }
 

@@ -122,15 +122,19 @@ fn remove_hop_by_hop(head: &mut ResponseHeader) {
         })
         .filter(|name| !(switching && *name == header::UPGRADE))
         .collect();
-    for name in &nominated {
+    // One look at each field that is there, instead of one for each that could be.
+    let unwanted: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| match name.as_str() {
+            "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te" | "trailer" => true,
+            "upgrade" | "connection" => !switching,
+            _ => nominated.contains(name),
+        })
+        .cloned()
+        .collect();
+    for name in &unwanted {
         head.remove_header(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer"] {
-        head.remove_header(name);
-    }
-    if !switching {
-        head.remove_header(&header::UPGRADE);
-        head.remove_header(&header::CONNECTION);
     }
 }
 
