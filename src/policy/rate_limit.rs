@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde::Deserialize;
 
@@ -171,9 +171,9 @@ impl Policy for RateLimits {
             limit::fields::push_state(&mut state, outcome.name.as_str(), &decision);
         }
         // A field that cannot be written is left out: the answer is worth more than the hint.
-        let _ = head.insert_header(RATELIMIT_POLICY, self.policy_field.clone());
+        let _ = head.insert_header(limit::fields::POLICY, self.policy_field.clone());
         if let Ok(value) = HeaderValue::try_from(state) {
-            let _ = head.insert_header(RATELIMIT, value);
+            let _ = head.insert_header(limit::fields::STATE, value);
         }
     }
 }
@@ -190,7 +190,3 @@ fn nanoseconds_since_start(now: Instant) -> u64 {
     let start = *START.get_or_init(|| now);
     u64::try_from(now.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
 }
-
-/// draft-ietf-httpapi-ratelimit-headers-11 §3 and §4.
-const RATELIMIT: HeaderName = HeaderName::from_static(limit::fields::STATE);
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static(limit::fields::POLICY);

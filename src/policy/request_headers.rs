@@ -26,8 +26,9 @@ const API_PASSES: [HeaderName; 6] = [
     header::USER_AGENT,
 ];
 
-/// The field that carries our request id to the upstream and back to the client.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The field that carries our request id to the upstream and back to the client. A text: as a [`HeaderName`] its spelling would be
+/// copied each time that it is set.
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// Field names that belong to the connection or to framing: they can be neither forwarded nor set by an operator.
 const RESERVED: [&str; 11] = [

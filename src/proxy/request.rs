@@ -154,7 +154,8 @@ fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(),
         head.headers.get_all(header::FORWARDED).iter().map(http::HeaderValue::as_bytes),
     );
     if exchange.peer_is_trusted
-        && let Some(id) = field(REQUEST_ID).and_then(RequestId::adopt)
+        && let Some(id) =
+            head.headers.get(REQUEST_ID).map(http::HeaderValue::as_bytes).and_then(RequestId::adopt)
     {
         exchange.request_id = id;
     }
