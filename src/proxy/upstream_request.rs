@@ -103,7 +103,9 @@ fn join_cookies(head: &mut RequestHeader) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault::BadTarget`] when `Connection` nominates what it may not.
 pub fn copy_of(client: &RequestHeader, has_body: bool) -> Result<RequestHeader, Fault> {
-    let mut head = client.clone();
+    // Without the map of original letter case: names are compared without it (RFC 9110 §5.1), and each field that is set or removed
+    // would be looked up twice.
+    let mut head = RequestHeader::from(client.as_owned_parts());
     let nominated = nominated(client)?;
     // One look at each field that is there, instead of one for each that could be.
     let unwanted: Vec<HeaderName> = client

@@ -202,10 +202,19 @@ async fn attempt(
             return Err(Broken::never(Fault::UnexpectedUpgrade));
         }
         if !head.status.is_informational() {
-            let head = head.clone();
+            let head = without_case(head);
             return Ok(Answer { head, connection: Connection { session: client, peer, clean } });
         }
     }
+}
+
+/// A copy without the map of original letter case: names are compared without it (RFC 9110 §5.1), a stored head has none, and each
+/// field that is set or removed later would be looked up twice.
+fn without_case(head: &ResponseHeader) -> ResponseHeader {
+    let mut copy = ResponseHeader::from(head.as_owned_parts());
+    // Cannot fail: it was one before.
+    let _ = copy.set_reason_phrase(head.get_reason_phrase());
+    copy
 }
 
 /// The outgoing head, framed for the body that follows.
