@@ -170,7 +170,8 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn measure(&self, peers: &mut measure::Peers, load: &measure::Load) -> Outcome<measure::Sample> {
-        let sample = measure::one(peers, self.server.process.0.id(), self.server.address, self.case.path, load)?;
+        let sample =
+            measure::one(peers, self.server.process.0.id(), self.server.address, self.case.path, load)?;
         if let Some(log) = &self.server.log {
             // It is written as in earnest; kept it need not be.
             std::fs::File::create(log)?;
@@ -229,7 +230,8 @@ impl Process {
             if let Some(rest) = line.strip_prefix("listening ") {
                 public = rest.rsplit(' ').next().and_then(|word| word.parse().ok());
             } else if let Some(rest) = line.strip_prefix("admin ") {
-                admin = rest.rsplit(' ').next().and_then(|word| word.trim_start_matches("http://").parse().ok());
+                admin =
+                    rest.rsplit(' ').next().and_then(|word| word.trim_start_matches("http://").parse().ok());
             } else if line.starts_with("ready") {
                 break;
             }

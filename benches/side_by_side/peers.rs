@@ -81,12 +81,7 @@ async fn load(address: SocketAddr, path: &str, connections: usize, time: Duratio
     Ok(count.get())
 }
 
-async fn ask(
-    address: SocketAddr,
-    request: Rc<[u8]>,
-    until: Instant,
-    count: Rc<Cell<u64>>,
-) -> Outcome<()> {
+async fn ask(address: SocketAddr, request: Rc<[u8]>, until: Instant, count: Rc<Cell<u64>>) -> Outcome<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 16 << 10];

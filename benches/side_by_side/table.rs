@@ -6,7 +6,9 @@ use super::measure::Sample;
 /// slower in one round than in another.
 pub fn print(names: &[&str], samples: &[Vec<Sample>]) {
     let Some(base) = samples.first() else { return };
-    println!("| case | CPU per request, median (range) | ratio to bare pass, median (range) | requests/s, median |");
+    println!(
+        "| case | CPU per request, median (range) | ratio to bare pass, median (range) | requests/s, median |"
+    );
     println!("|---|---|---|---|");
     for (name, taken) in names.iter().zip(samples) {
         let cpu = spread(taken.iter().map(|sample| sample.cpu_us));
