@@ -88,5 +88,5 @@ test-long:
 
 bench:
 	@$(MINUTES)
-	.ci/need $(COMPILER) wrk:wrk
+	.ci/need $(COMPILER)
 	benches/run
