@@ -233,7 +233,7 @@ fn may_be_stored(status: u16) -> bool {
 
 /// Statuses that may be kept without explicit freshness: the heuristically cacheable ones (RFC 9110 §15.1).
 fn by_ttl(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 410)
 }
 
 /// RFC 9111 §4.2.1: `s-maxage`, else `max-age`, else `Expires - Date`. Unreadable means stale.

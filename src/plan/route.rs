@@ -313,13 +313,18 @@ fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems)
 
 /// For each upstream, where its paths are public.
 fn reverse_maps(drafts: &[Draft<'_>]) -> BTreeMap<UpstreamName, Arc<ReverseMap>> {
-    let mut ways: BTreeMap<UpstreamName, (Vec<String>, Vec<WayBack>)> = BTreeMap::new();
+    let mut ways: BTreeMap<UpstreamName, (&Entry, Vec<WayBack>)> = BTreeMap::new();
     for draft in drafts {
         let Some(entry) = draft.upstream else { continue };
-        let (_, list) = ways.entry(entry.name.clone()).or_insert_with(|| (authorities(entry), Vec::new()));
+        let (_, list) = ways.entry(entry.name.clone()).or_insert_with(|| (entry, Vec::new()));
         list.extend(way_back(draft, &entry.settings.base_path));
     }
-    ways.into_iter().map(|(name, (own, list))| (name, Arc::new(ReverseMap::new(own, list)))).collect()
+    ways.into_iter()
+        .map(|(name, (entry, list))| {
+            let parameter = entry.injection.as_ref().and_then(|injection| injection.parameter.clone());
+            (name, Arc::new(ReverseMap::new(authorities(entry), list).without_key(parameter)))
+        })
+        .collect()
 }
 
 fn authorities(entry: &Entry) -> Vec<String> {

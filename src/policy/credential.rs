@@ -75,6 +75,8 @@ struct Credential {
 pub struct Injection {
     /// The header, in lower case with `-`; none for a key in the query.
     pub header: Option<String>,
+    /// The query parameter, where the key goes there.
+    pub parameter: Option<String>,
     /// The secret's name and where it is written.
     pub secret: Option<(String, Section)>,
 }
@@ -104,6 +106,7 @@ pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> 
         return Some(Injection {
             header: Some("authorization".into()),
             secret: Some((secret, at(&["bearer"])?)),
+            ..Injection::default()
         });
     }
     if let Some(basic) = spec.basic {
@@ -118,6 +121,7 @@ pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> 
         return Some(Injection {
             header: Some("authorization".into()),
             secret: Some((basic.password, at(&["basic", "password"])?)),
+            ..Injection::default()
         });
     }
     let key = spec.api_key?;
@@ -131,13 +135,13 @@ pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> 
             );
             return None;
         }
-        return Some(Injection { header: None, secret });
+        return Some(Injection { header: None, parameter: Some(key.name), secret });
     }
     match HeaderName::try_from(key.name.as_str()) {
         Ok(name)
             if !matches!(name.as_str(), "host" | "connection" | "content-length" | "transfer-encoding") =>
         {
-            Some(Injection { header: Some(spelling(name.as_str())), secret })
+            Some(Injection { header: Some(spelling(name.as_str())), secret, ..Injection::default() })
         }
         _ => {
             problems.error(
@@ -230,15 +234,14 @@ impl Policy for Credential {
     }
 }
 
-/// Removes each field whose name is `name` once `_` is read as `-`.
+/// Removes each field whose name is `name` once everything but letters and digits is read as `-`, as CGI and its heirs do.
 fn remove_every_spelling(head: &mut RequestHeader, name: &str) {
     let wanted = spelling(name);
     let twins: Vec<HeaderName> = head
         .headers
         .keys()
         .filter(|key| {
-            key.as_str().len() == wanted.len()
-                && key.as_str().bytes().map(|b| if b == b'_' { b'-' } else { b }).eq(wanted.bytes())
+            key.as_str().len() == wanted.len() && key.as_str().bytes().map(fold).eq(wanted.bytes().map(fold))
         })
         .cloned()
         .collect();
@@ -247,17 +250,30 @@ fn remove_every_spelling(head: &mut RequestHeader, name: &str) {
     }
 }
 
+fn fold(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte } else { b'-' }
+}
+
 fn spelling(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-/// The query without the parameter, however the client spelled its name.
-fn without_parameter(query: &str, parameter: &str) -> String {
-    let kept: Vec<&str> = query
+/// The query without the parameter, however its name is spelled: encoded, in another case, after `;` as some servers split, as an
+/// array, cut short by a NUL.
+#[must_use]
+pub fn without_parameter(query: &str, parameter: &str) -> String {
+    let is_it = |pair: &str| {
+        let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name));
+        name.split(['[', '\0']).next().unwrap_or_default().trim().eq_ignore_ascii_case(parameter)
+    };
+    let kept: Vec<String> = query
         .split('&')
-        .filter(|pair| {
-            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            !decoded(name).eq_ignore_ascii_case(parameter)
+        .filter_map(|pair| {
+            if !pair.split(';').any(is_it) {
+                return Some(pair.to_owned());
+            }
+            let rest: Vec<&str> = pair.split(';').filter(|part| !is_it(part)).collect();
+            (!rest.is_empty()).then(|| rest.join(";"))
         })
         .collect();
     kept.join("&")
@@ -309,7 +325,7 @@ mod tests {
     #[test]
     fn every_spelling_of_the_clients_copy_goes() {
         let mut head = RequestHeader::build("GET", b"/", None).expect("a request");
-        for name in ["x-api-key", "X_Api_Key", "x_api-key", "x-api-keys", "x-other"] {
+        for name in ["x-api-key", "X_Api_Key", "x_api-key", "x.api!key", "x-api-keys", "x-other"] {
             head.append_header(name.to_owned(), "client").expect(name);
         }
         remove_every_spelling(&mut head, "X-Api-Key");
@@ -322,6 +338,7 @@ mod tests {
     fn the_clients_query_key_goes_in_any_encoding() {
         assert_eq!(without_parameter("a=1&%6b%65y=mine&KEY=x&b", "key"), "a=1&b");
         assert_eq!(without_parameter("key", "key"), "");
+        assert_eq!(without_parameter("a=1;key=x&key[]=y&ke%79%00=z&b=2;c", "key"), "a=1&b=2;c");
     }
 
     #[test]

@@ -18,17 +18,28 @@ struct Forwarding {
     kind: UpstreamKind,
 }
 
-/// Every field that speaks of the client's address or of the way it came by; spelled in lower case.
-pub const FIELDS: [&str; 8] = [
+/// Fields, beside `x-forwarded-*`, that speak of the client's address, of the way it came by, or of another request than the one that
+/// was routed; in lower case.
+const FIELDS: [&str; 12] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
     "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-host",
+    "x-original-host",
     "x-original-url",
     "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
+
+/// Whether a field is ours to say, so that a client's is dropped.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || FIELDS.contains(&name)
+}
 
 /// Implied by the kind of upstream.
 pub fn compile(_section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
@@ -49,7 +60,7 @@ impl Policy for Forwarding {
         let chain = exchange.peer_is_trusted.then(|| joined(head, "x-forwarded-for")).flatten();
         let forwarded = exchange.peer_is_trusted.then(|| joined(head, "forwarded")).flatten();
         let foreign: Vec<HeaderName> =
-            head.headers.keys().filter(|name| FIELDS.contains(&name.as_str())).cloned().collect();
+            head.headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
         for name in &foreign {
             head.remove_header(name);
         }

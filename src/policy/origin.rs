@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
 
+use super::credential::without_parameter;
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
 use crate::body::json::origins::Origins;
 use crate::config::Section;
@@ -32,6 +33,8 @@ pub struct ReverseMap {
     authorities: Vec<String>,
     ways: Vec<WayBack>,
     origins: Origins,
+    /// The query parameter that carries our key: a reference that comes back with it loses it.
+    key_parameter: Option<String>,
 }
 
 impl ReverseMap {
@@ -42,7 +45,14 @@ impl ReverseMap {
         ways.sort_by(|a, b| b.upstream.len().cmp(&a.upstream.len()).then(b.exact.cmp(&a.exact)));
         ways.dedup();
         let origins = Origins::new(authorities.iter().map(String::as_str));
-        Self { authorities, ways, origins }
+        Self { authorities, ways, origins, key_parameter: None }
+    }
+
+    /// The same for an upstream whose key goes into the query.
+    #[must_use]
+    pub fn without_key(mut self, parameter: Option<String>) -> Self {
+        self.key_parameter = parameter;
+        self
     }
 
     /// What a JSON string of this upstream begins with.
@@ -108,7 +118,13 @@ impl ReverseMap {
         let local = if local.is_empty() || local.starts_with('?') { format!("/{local}") } else { local };
         let resolved = target::target(&local, target::Asterisk::Refuse).ok()?;
         let mut public = self.public_path(&resolved.path)?;
-        if let Some(query) = resolved.query {
+        let query = match (resolved.query, &self.key_parameter) {
+            (Some(query), Some(parameter)) => {
+                Some(without_parameter(&query, parameter)).filter(|query| !query.is_empty())
+            }
+            (query, _) => query,
+        };
+        if let Some(query) = query {
             public.push('?');
             public.push_str(&query);
         }
@@ -234,7 +250,10 @@ impl Origin {
     /// `<target>; rel=next`: the target mapped, an `anchor` that would name another place makes the link go.
     fn mapped_link(&self, link: &str, exchange: &Exchange) -> Option<String> {
         let (reference, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        if parameters.to_ascii_lowercase().contains("anchor") {
+        let lower = parameters.to_ascii_lowercase();
+        let names_place =
+            lower.contains("//") || self.map.authorities.iter().any(|own| lower.contains(own.as_str()));
+        if lower.contains("anchor") || names_place {
             return None;
         }
         Some(format!("<{}>{parameters}", self.map.public_reference(reference, &exchange.upstream_path)?))

@@ -75,6 +75,8 @@ struct RequestHeaders {
     passing: Passing,
     cookies: Option<Vec<String>>,
     edits: FieldEdits,
+    /// Named by the operator, so that even a name with `_` passes.
+    forward: Vec<HeaderName>,
 }
 
 /// Compiles `request` without its `body`, which is a kind of its own.
@@ -118,7 +120,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let injects = build.injected.iter().any(|name| name == "authorization");
     build.settings.forwards_authorization = passing.allows(&header::AUTHORIZATION) && !injects;
     build.settings.forwards_cookies = cookies.as_ref().is_none_or(|names| !names.is_empty());
-    Some(Arc::new(RequestHeaders { passing, cookies, edits }))
+    Some(Arc::new(RequestHeaders { passing, cookies, edits, forward }))
 }
 
 /// Why a field cannot be forwarded, set, added or removed.
@@ -154,6 +156,16 @@ impl Policy for RequestHeaders {
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
         let cookies = self.cookies.as_ref().map(|names| chosen_cookies(head, names));
+        // Many servers read `_` as `-`: such a name would pass for one that is ours to say. As in nginx, it is dropped.
+        let twins: Vec<HeaderName> = head
+            .headers
+            .keys()
+            .filter(|name| name.as_str().contains('_') && !self.forward.contains(name))
+            .cloned()
+            .collect();
+        for name in &twins {
+            head.remove_header(name);
+        }
         if let Passing::Listed(_) = self.passing {
             // Content-Length and Transfer-Encoding frame the body and stay; `forwarding` runs next and takes its own away.
             let unwanted: Vec<HeaderName> = head

@@ -87,6 +87,11 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     Some(Arc::new(ResponseHeaders { passes, edits }))
 }
 
+/// Whether a field describes the content: the family `content-*`, but not the policies that speak of other places.
+fn is_about_content(name: &str) -> bool {
+    name.starts_with("content-") && !name.starts_with("content-security-policy")
+}
+
 /// Why a field cannot be allowed, set, added or removed.
 fn refuses(name: &HeaderName, key: &str, build: &Build<'_>) -> Option<&'static str> {
     match name.as_str() {
@@ -116,7 +121,7 @@ impl Policy for ResponseHeaders {
                 .keys()
                 .filter(|name| {
                     !passes.contains(*name)
-                        && !name.as_str().starts_with("content-")
+                        && !is_about_content(name.as_str())
                         && !name.as_str().starts_with("sec-websocket-")
                 })
                 .cloned()

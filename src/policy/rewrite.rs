@@ -232,7 +232,7 @@ impl Policy for Rewrite {
         if self.has_captures {
             // A piece of a segment may be a dot segment by itself. Everything else is put together from whole normalised parts.
             let again = target::target(&full, target::Asterisk::Refuse).map_err(|_| Fault::BadTarget)?;
-            if again.path != path && !(self.base.is_empty() || again.path.starts_with(&self.base)) {
+            if again.path != path {
                 return Err(Fault::BadTarget);
             }
         }

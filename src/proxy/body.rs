@@ -75,7 +75,8 @@ pub async fn expect_continue(session: &mut Session) -> Result<(), Fault> {
     let expects = session
         .get_header(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if expects {
+    // HTTP/1.0 knows no interim answer.
+    if expects && session.req_header().version != http::Version::HTTP_10 {
         session.as_downstream_mut().write_continue_response().await.map_err(|_| Fault::ClientGone)?;
     }
     Ok(())

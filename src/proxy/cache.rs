@@ -20,7 +20,7 @@ use crate::cache::status::{Forward, Outcome, Source as CacheSource};
 use crate::cache::vary::{self, Vary};
 use crate::exchange::Source;
 use crate::plan::Route;
-use crate::policy::Fault;
+use crate::policy::{Fault, forwarding};
 use crate::telemetry::labels::CacheResult;
 
 /// `request_cache_filter`: turns the cache on where the route caches and the request is one that may be answered from it.
@@ -141,11 +141,20 @@ fn verdict(session: &Session, head: &ResponseHeader, ctx: &Ctx, path: Path) -> O
         stale_while_revalidate: settings.stale_while_revalidate,
         stale_if_error: settings.stale_if_error,
     };
+    if settings.app && varies_by_ours(head) {
+        // The upstream saw what we said of the client, not what the client sent: no request could choose such a variant.
+        return Some(Verdict::Refuse(freshness::Reason::Vary));
+    }
     let mut verdict = freshness::judge(head, &facts, &policy, SystemTime::now());
     if let (Verdict::Store(meta), Some(epoch)) = (&mut verdict, ctx.cache.epoch) {
         epoch.stamp(meta);
     }
     Some(verdict)
+}
+
+fn varies_by_ours(head: &ResponseHeader) -> bool {
+    let names = head.headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
+    names.flat_map(|line| line.split(',')).any(|name| forwarding::is_ours(&name.trim().to_ascii_lowercase()))
 }
 
 /// For our own exchange: decides, and opens the place in the store. `true`: chunks may follow.
@@ -237,7 +246,11 @@ pub fn abandon_store(session: &mut Session) {
 /// A fetch failed: those who wait at the lock share the failure instead of repeating it one after the other. Called before the lock is
 /// released.
 pub fn note_failure(session: &Session, ctx: &Ctx, fault: Fault) {
-    if let Some(reply) = failure::reply(fault) {
+    let is_clients = matches!(
+        fault,
+        Fault::BadTarget | Fault::BodyTooLarge | Fault::BodyTimeout | Fault::ClientGone | Fault::Internal
+    );
+    if !is_clients && let Some(reply) = failure::reply(fault) {
         ctx.shared.zone.note_failure(&session.cache, reply.status.as_u16(), Instant::now());
     }
 }

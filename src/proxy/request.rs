@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 use super::{Ctx, Gateway, body, failure, respond};
 use crate::exchange::{RequestId, client, prefers_html, target};
 use crate::plan::Routed;
+use crate::policy::reply::Body;
 use crate::policy::request_headers::REQUEST_ID;
 use crate::policy::{Reply, Verdict};
 use crate::telemetry::labels::{BodyStage, LocalReason, Phase};
@@ -37,6 +38,13 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
         return Ok(true);
     }
     as_http1(session, ctx)?;
+    if ctx.exchange.path == "*" {
+        // About the server as a whole (RFC 9110 §9.3.7): ours to answer, and no path that a route could match.
+        let reply =
+            Reply { status: StatusCode::NO_CONTENT, code: "options", headers: Vec::new(), body: Body::Empty };
+        respond::send(session, ctx, &reply, LocalReason::Respond).await?;
+        return Ok(true);
+    }
     match ctx.plan.clone().route(&mut ctx.exchange, &session.req_header().headers) {
         Routed::Route(route) => ctx.route = Some(route),
         Routed::MethodNotAllowed(allowed) => {

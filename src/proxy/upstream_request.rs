@@ -56,6 +56,11 @@ pub fn prepare(
         head.remove_header(&header::UPGRADE);
         head.remove_header(&header::CONNECTION);
     }
+    let several = |value: &http::HeaderValue| value.as_bytes().contains(&b',');
+    if upstream.kind == UpstreamKind::Api && head.headers.get(header::RANGE).is_some_and(several) {
+        // Several ranges come back wrapped in a type of their own, which could not be searched.
+        head.remove_header(&header::RANGE);
+    }
     if route.settings.json.is_some() {
         // What is shaped must be whole and uncoded.
         for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_ENCODING] {

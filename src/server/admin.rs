@@ -1,7 +1,8 @@
 //! The operators' side: metrics, health, the configuration in force, purge. Never on a public listener.
 //!
 //! It listens on loopback or a socket file; anything else asks for a token. No `GET` changes anything, and nothing that a browser's page
-//! could send from another origin is obeyed: such a request carries `Origin` or `Sec-Fetch-Site`, and is refused.
+//! could send from another origin is obeyed: such a request carries `Origin` or `Sec-Fetch-Site`, and is refused. Without a token a
+//! request must ask by address, so that a name made to lead here (DNS rebinding) reads nothing.
 
 use std::convert::Infallible;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::State;
+use crate::exchange::target;
 use crate::plan::AdminAddress;
 
 /// Connections of operators and scrapers at once; more wait.
@@ -81,17 +83,19 @@ impl Bound {
         }
     }
 
-    /// Whether callers come from this machine only.
-    fn is_local(&self) -> bool {
+    fn reach(&self) -> Reach {
         match self {
-            Self::Tcp(listener) => listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
-            Self::Unix(..) => true,
+            Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
+                Reach::Loopback
+            }
+            Self::Tcp(_) => Reach::Network,
+            Self::Unix(..) => Reach::Socket,
         }
     }
 
     /// Serves until the process ends.
     pub async fn serve(self, state: Arc<State>) {
-        let is_local = self.is_local();
+        let reach = self.reach();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -112,7 +116,7 @@ impl Bound {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let state = state.clone();
-                    async move { Ok::<_, Infallible>(answer(&state, is_local, request).await) }
+                    async move { Ok::<_, Infallible>(answer(&state, reach, request).await) }
                 });
                 // A scraper that breaks off is its own business.
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -133,6 +137,17 @@ impl Drop for Bound {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Who can reach the admin side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Who may open the socket file: no browser.
+    Socket,
+    /// Programs on this machine, a browser among them.
+    Loopback,
+    /// Anybody.
+    Network,
 }
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -156,7 +171,7 @@ fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -
     response
 }
 
-async fn answer(state: &Arc<State>, is_local: bool, request: Request<Incoming>) -> Answer {
+async fn answer(state: &Arc<State>, reach: Reach, request: Request<Incoming>) -> Answer {
     // Probes come from orchestrators that have no token, and tell nothing.
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez") => return text(StatusCode::OK, "alive\n"),
@@ -169,7 +184,7 @@ async fn answer(state: &Arc<State>, is_local: bool, request: Request<Incoming>) 
         }
         _ => {}
     }
-    if let Some(refusal) = refused(state, is_local, &request) {
+    if let Some(refusal) = refused(state, reach, &request) {
         return refusal;
     }
     match (request.method().clone(), request.uri().path()) {
@@ -186,15 +201,21 @@ async fn answer(state: &Arc<State>, is_local: bool, request: Request<Incoming>) 
 
 const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  POST /purge {\"url\": \"https://app.example/path\"}\n";
 
-fn refused(state: &State, is_local: bool, request: &Request<Incoming>) -> Option<Answer> {
+fn refused(state: &State, reach: Reach, request: &Request<Incoming>) -> Option<Answer> {
     if request.headers().contains_key(header::ORIGIN) || request.headers().contains_key("sec-fetch-site") {
         return Some(text(StatusCode::FORBIDDEN, "not for pages in a browser\n"));
     }
     let plan = state.shared.plan.load();
     let asks_for_token = plan.admin.as_ref().is_some_and(|admin| admin.token.is_some());
     // The address is the one of the start: a new file that moves it and drops the token must not leave this one open.
-    if !asks_for_token && is_local {
-        return None;
+    match reach {
+        Reach::Socket if !asks_for_token => return None,
+        Reach::Loopback if !asks_for_token => {
+            // A page whose name was made to lead here reads as from its own origin, but it cannot say another `Host`.
+            return (!is_local_name(request))
+                .then(|| text(StatusCode::MISDIRECTED_REQUEST, "ask by address or as localhost\n"));
+        }
+        _ => {}
     }
     let shown = request
         .headers()
@@ -209,6 +230,15 @@ fn refused(state: &State, is_local: bool, request: &Request<Incoming>) -> Option
     let mut response = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
     Some(response)
+}
+
+/// Whether `Host` is an address or `localhost`, which no name server can point here.
+fn is_local_name(request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    target::authority(host).is_ok_and(|authority| {
+        let bare = authority.host.trim_start_matches('[').trim_end_matches(']');
+        bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok()
+    })
 }
 
 /// Rendered off the workers: a scrape of many routes takes milliseconds.

@@ -98,7 +98,11 @@ pub fn fingerprint(file: &Path) -> u64 {
 }
 
 async fn settle(changed: &mut mpsc::Receiver<()>) {
-    while tokio::time::timeout(DEBOUNCE, changed.recv()).await.is_ok_and(|event| event.is_some()) {}
+    let quiet = async {
+        while tokio::time::timeout(DEBOUNCE, changed.recv()).await.is_ok_and(|event| event.is_some()) {}
+    };
+    // A log in the same folder may never be quiet.
+    let _ = tokio::time::timeout(DEBOUNCE * 10, quiet).await;
 }
 
 /// Loads, compiles and swaps, or says why not.

@@ -93,7 +93,7 @@ fn ceiling(target: &str) -> LevelFilter {
 }
 
 /// Libraries that see heads and bodies.
-const WIRE_LIBRARIES: [&str; 8] = [
+const WIRE_LIBRARIES: [&str; 10] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -102,6 +102,9 @@ const WIRE_LIBRARIES: [&str; 8] = [
     "tungstenite",
     "hickory_proto",
     "hickory_resolver",
+    // Not the wire, but it tells of every line written to a file in a watched folder, its own among them.
+    "notify",
+    "mio",
 ];
 
 #[cfg(test)]

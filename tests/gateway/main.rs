@@ -5,6 +5,7 @@
 #[macro_use]
 mod harness;
 
+mod attacks;
 mod erasure;
 mod http2_refresh;
 mod retry_status;

@@ -7,55 +7,80 @@
 /// The longest reference that is mapped; a longer one is erased.
 pub const MAX_REFERENCE_BYTES: usize = 8 << 10;
 
-/// The beginnings that are looked for, compiled once per upstream.
+/// The places that are looked for, compiled once per upstream.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
-    /// Lower-case beginnings: `https://host`, `//host:port`, ...
-    needles: Vec<Box<[u8]>>,
+    /// `host` and `host:port`, lower case, without a dot at the end.
+    authorities: Vec<Box<str>>,
 }
+
+/// Schemes that lead a browser, or whoever follows a reference, to the host behind them.
+const SCHEMES: [&[u8]; 5] = [b"https", b"http", b"wss", b"ws", b"ftp"];
+/// A host name has at most 253 characters; with user information and port, more than this is none.
+const MAX_AUTHORITY_BYTES: usize = 1024;
 
 impl Origins {
     /// From the authorities by which an upstream calls itself.
     #[must_use]
     pub fn new<'a>(authorities: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut needles = Vec::new();
-        for authority in authorities {
-            for scheme in ["https:", "http:", "wss:", "ws:", ""] {
-                needles.push(
-                    format!("{scheme}//{}", authority.to_ascii_lowercase()).into_bytes().into_boxed_slice(),
-                );
-            }
-        }
-        Self { needles }
+        Self { authorities: authorities.into_iter().map(|text| text.to_ascii_lowercase().into()).collect() }
     }
 
     /// Whether there is nothing to look for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.needles.is_empty()
+        self.authorities.is_empty()
     }
 
-    /// What a string with this beginning is.
+    /// What a string with this beginning is. Read as browsers do (WHATWG URL): any number of slashes of either kind, user
+    /// information, a dot behind the host, zeros before the port.
     fn verdict(&self, beginning: &[u8], ended: bool) -> Verdict {
-        let mut maybe = false;
-        for needle in &self.needles {
-            if beginning.len() < needle.len() {
-                maybe |= !ended && needle.starts_with(beginning);
-                continue;
-            }
-            if !beginning.starts_with(needle) {
-                continue;
-            }
-            match beginning.get(needle.len()) {
-                // The authority ends here: anything longer is another host's name.
-                Some(b'/' | b'?' | b'#' | b':' | b'\\' | b'@') => return Verdict::Ours,
-                None if ended => return Verdict::Ours,
-                None => maybe = true,
-                Some(_) => {}
-            }
+        let open = if ended { Verdict::Other } else { Verdict::Maybe };
+        let Some(after) = after_scheme(beginning) else {
+            let may_become_one = SCHEMES.iter().any(|scheme| scheme.starts_with(beginning));
+            return if may_become_one { open } else { Verdict::Other };
+        };
+        let slashes = after.iter().take_while(|b| matches!(b, b'/' | b'\\')).count();
+        if after.len() == beginning.len() && slashes < 2 {
+            // Without a scheme, two slashes make a reference to a host.
+            return if slashes == after.len() { open } else { Verdict::Other };
         }
-        if maybe { Verdict::Maybe } else { Verdict::Other }
+        let rest = after.get(slashes..).unwrap_or_default();
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'\\' | b'?' | b'#'));
+        let authority = match end {
+            Some(end) => rest.get(..end).unwrap_or_default(),
+            None if ended => rest,
+            None if rest.len() > MAX_AUTHORITY_BYTES => return Verdict::Other,
+            None => return Verdict::Maybe,
+        };
+        if self.has(authority) { Verdict::Ours } else { Verdict::Other }
     }
+
+    fn has(&self, authority: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(authority) else { return false };
+        let text = text.rsplit_once('@').map_or(text, |(_, place)| place);
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => {
+                (host, port.trim_start_matches('0'))
+            }
+            _ => (text, ""),
+        };
+        let host = host.trim_end_matches('.');
+        self.authorities.iter().any(|own| {
+            // A host that stands by itself is served on a scheme's own port; any other port of it names it as well.
+            **own == *host
+                || (!port.is_empty()
+                    && own.strip_prefix(host).is_some_and(|rest| rest.strip_prefix(':') == Some(port)))
+        })
+    }
+}
+
+/// What stands behind `scheme:`, or all of it where it begins with a slash; `None` where it is no reference to a host.
+fn after_scheme(beginning: &[u8]) -> Option<&[u8]> {
+    if matches!(beginning.first(), Some(b'/' | b'\\')) {
+        return Some(beginning);
+    }
+    SCHEMES.iter().find_map(|scheme| beginning.strip_prefix(*scheme)?.strip_prefix(b":"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,8 +215,10 @@ impl<'a> OriginEraser<'a> {
     fn character(&mut self, character: u8, out: &mut Vec<u8>) {
         match self.state {
             State::Candidate => {
-                // Browsers strip white space in front of a URL.
-                if self.beginning.is_empty() && matches!(character, b' ' | b'\t' | b'\n' | b'\r') {
+                // Browsers drop what is below a space in front of a URL, and line breaks and tabs anywhere in it.
+                let dropped = (self.beginning.is_empty() && character <= b' ')
+                    || matches!(character, b'\t' | b'\n' | b'\r');
+                if dropped {
                     if self.held.len() > MAX_REFERENCE_BYTES {
                         self.pass(out);
                     }
@@ -250,6 +277,8 @@ fn unescaped(escape: &[u8]) -> Option<u8> {
         [b'n'] => Some(b'\n'),
         [b't'] => Some(b'\t'),
         [b'r'] => Some(b'\r'),
+        [b'b'] => Some(8),
+        [b'f'] => Some(12),
         [byte] => Some(byte.to_ascii_lowercase()),
         _ => Some(0xFF),
     }
@@ -285,6 +314,7 @@ mod tests {
             r#""\u0068ttps:\u002F/api.vendor\u002eexample/v2/x""#,
             r#""//api.vendor.example/v2/x""#,
             r#"" https://api.vendor.example/v2/x""#,
+            r#""\u0001https://api.vendor.example/v2/x""#,
         ] {
             assert_eq!(erase(&[spelling.as_bytes()]), r#""/api/x""#, "{spelling}");
         }
@@ -296,7 +326,15 @@ mod tests {
             r#""https://api.vendor.example""#,
             r#""https://api.vendor.example:8443/other""#,
             r#""wss://api.vendor.example/live""#,
-            r#""https://api.vendor.example@x/""#,
+            r#""https://x@api.vendor.example/""#,
+            r#""https:/api.vendor.example/other""#,
+            r#""https:///api.vendor.example/other""#,
+            r#""http:\\\\api.vendor.example/other""#,
+            r#""ht\ttps://api.vendor.example/other""#,
+            r#""https://api.vendor.example./other""#,
+            r#""https://api.vendor.example:0443/other""#,
+            r#""\\\\api.vendor.example""#,
+            r#""ftp://api.vendor.example/other""#,
         ] {
             assert_eq!(erase(&[spelling.as_bytes()]), r#""""#, "{spelling}");
         }
@@ -308,6 +346,17 @@ mod tests {
     fn everything_else_is_untouched() {
         let body = r#"{ "a" : "https://api.vendor.example.evil/v2", "b\"": "see https://api.vendor.example/", "c":[1.0e5,"","\\"], "d":"é\u00e9" }"#;
         assert_eq!(erase(&[body.as_bytes()]), body);
+    }
+
+    #[test]
+    fn a_port_of_its_own_is_part_of_the_name() {
+        let origins = Origins::new(["127.0.0.1:9101"]);
+        let ours = |text: &[u8]| origins.verdict(text, true) == Verdict::Ours;
+        assert!(ours(b"http://127.0.0.1:9101/x") && ours(b"//127.0.0.1:09101"));
+        assert!(
+            !ours(b"http://127.0.0.1:8080/x") && !ours(b"http://127.0.0.1/"),
+            "another place on the same host"
+        );
     }
 
     #[test]

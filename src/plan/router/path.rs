@@ -73,8 +73,16 @@ impl Path {
         }
     }
 
-    /// The template's names with their segments of `path`, which the template matches.
+    /// The names that the template or the regex captures, with their parts of `path`, which it matches. A group that took no part in
+    /// the match has the empty text.
     pub(super) fn params<'r, 'q>(&'r self, path: &'q str) -> Vec<(&'r str, &'q str)> {
+        if let Self::Regex(regex) = self {
+            let Some(captures) = regex.captures(path) else { return Vec::new() };
+            let named = regex.capture_names().flatten();
+            return named
+                .map(|name| (name, captures.name(name).map_or("", |found| found.as_str())))
+                .collect();
+        }
         let Self::Template(pattern) = self else { return Vec::new() };
         let named = pattern.iter().zip(segments(path)).filter_map(|(pattern, segment)| match pattern {
             Segment::Parameter(name) => Some((&**name, segment)),

@@ -63,14 +63,23 @@ pub async fn deliver(
         };
         return whole(session, ctx, route, head, body).await;
     }
-    if let Some(map) = &map {
-        return erased(gateway, session, ctx, route, head, connection, map).await;
+    let mut first = None;
+    if map.is_some() && erase::is_untyped(&head) && !connection.is_done() {
+        let read = while_client_waits(session, connection.read(ctx)).await.and_then(|read| read);
+        first = match read {
+            Ok(chunk) => chunk,
+            Err(fault) => return refuse(ctx, fault),
+        };
+    }
+    let searched = first.as_ref().is_none_or(|first| erase::begins_like_json(first));
+    if let Some(map) = map.as_ref().filter(|_| searched) {
+        return erased(gateway, session, ctx, route, head, Start { connection, first }, map).await;
     }
     if connection.is_done() {
         release(gateway, ctx, connection).await;
-        return whole(session, ctx, route, head, Bytes::new()).await;
+        return whole(session, ctx, route, head, first.unwrap_or_default()).await;
     }
-    stream(gateway, session, ctx, head, Pieces { connection, first: None, eraser: None }).await
+    stream(gateway, session, ctx, head, Pieces { connection, first, eraser: None }).await
 }
 
 /// Ends a held exchange without an answer: Pingora goes on with the fault.
@@ -142,6 +151,12 @@ async fn masked(
     whole(session, ctx, route, head, rendered.body).await
 }
 
+/// An answer of whose body a piece may have been read.
+struct Start {
+    connection: Connection,
+    first: Option<Bytes>,
+}
+
 /// Erases while the answer is held; one that is longer than the hold goes on as a stream, without its length.
 async fn erased(
     gateway: &Gateway,
@@ -149,10 +164,11 @@ async fn erased(
     ctx: &mut Ctx,
     route: &Route,
     mut head: ResponseHeader,
-    mut connection: Connection,
+    start: Start,
     map: &ReverseMap,
 ) -> pingora::Result<bool> {
-    let mut held = BytesMut::new();
+    let Start { mut connection, first } = start;
+    let mut held = BytesMut::from(first.as_deref().unwrap_or_default());
     while held.len() <= HOLD_BYTES && !connection.is_done() {
         let read = while_client_waits(session, connection.read(ctx)).await.and_then(|read| read);
         let chunk = match read {
@@ -271,7 +287,12 @@ async fn stream(
 ) -> pingora::Result<bool> {
     let mut filling = cache::begin_store(session, ctx, &head).await;
     let header_only = session.req_header().method == Method::HEAD;
-    let unframed = !head.headers.contains_key(header::CONTENT_LENGTH);
+    let length = head.headers.get(header::CONTENT_LENGTH).cloned();
+    let unframed = length.is_none();
+    if let Some(length) = length {
+        // Said twice by the upstream, it is said once.
+        head.insert_header(header::CONTENT_LENGTH, length)?;
+    }
     head.remove_header(&header::TRANSFER_ENCODING);
     if unframed && !header_only && session.req_header().version == Version::HTTP_11 && !session.is_http2() {
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;

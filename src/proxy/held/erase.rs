@@ -20,10 +20,14 @@ pub fn map_for(head: &ResponseHeader, route: &Route) -> Result<Option<Arc<Revers
     let Some(map) = route.settings.reverse.as_ref().filter(|map| !map.origins().is_empty()) else {
         return Ok(None);
     };
-    if !is_json(head) {
+    let parts = head.status == StatusCode::PARTIAL_CONTENT;
+    if parts && media_types(head).any(|media| media.starts_with(b"multipart/")) {
+        return Err(Fault::Encoded);
+    }
+    if !is_json(head) && !is_untyped(head) {
         return Ok(None);
     }
-    if is_coded(head) || head.status == StatusCode::PARTIAL_CONTENT {
+    if is_coded(head) || parts || !is_utf8(head) {
         return Err(Fault::Encoded);
     }
     Ok(Some(map.clone()))
@@ -35,10 +39,39 @@ pub fn may_change(head: &ResponseHeader, route: &Route) -> bool {
     route.settings.reverse.is_some() && is_json(head)
 }
 
+/// Whether any of the body's types says, in some form, that it is JSON.
 fn is_json(head: &ResponseHeader) -> bool {
-    head.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).is_some_and(|value| {
-        let media = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        media.ends_with(b"/json") || media.ends_with(b"+json")
+    media_types(head).any(|media| media.windows(4).any(|part| part == b"json"))
+}
+
+/// Whether the body has no type: then its first bytes say whether somebody could read it as JSON.
+#[must_use]
+pub fn is_untyped(head: &ResponseHeader) -> bool {
+    !head.headers.contains_key(header::CONTENT_TYPE)
+}
+
+/// Whether a body that begins like this could be JSON with strings in it.
+#[must_use]
+pub fn begins_like_json(first: &[u8]) -> bool {
+    let text = first.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first);
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'"') | None)
+}
+
+fn media_types(head: &ResponseHeader) -> impl Iterator<Item = Vec<u8>> {
+    head.headers.get_all(header::CONTENT_TYPE).iter().map(|value| {
+        value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase()
+    })
+}
+
+/// Whether the text is in the only encoding that is searched (RFC 8259 §8.1 knows no other).
+fn is_utf8(head: &ResponseHeader) -> bool {
+    head.headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
+        let text = value.as_bytes().to_ascii_lowercase();
+        let charset = text.windows(8).position(|part| part == b"charset=").and_then(|at| text.get(at + 8..));
+        charset.is_none_or(|name| {
+            let name = name.strip_prefix(b"\"").unwrap_or(name);
+            name.starts_with(b"utf-8") || name.starts_with(b"utf8") || name.starts_with(b"us-ascii")
+        })
     })
 }
 
