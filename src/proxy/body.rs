@@ -11,7 +11,7 @@ use http::header;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use super::Ctx;
+use super::{Ctx, held};
 use crate::plan::Route;
 use crate::policy::Fault;
 use crate::telemetry::labels::BodyStage;
@@ -40,12 +40,15 @@ pub fn check_declared(session: &Session, route: &Route) -> Result<(), Fault> {
 /// [`Fault::BodyTooLarge`], [`Fault::BodyTimeout`] or [`Fault::ClientGone`].
 pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, route: &Route) -> Result<(), Fault> {
     if route.upstream.is_none()
-        || session.get_header(header::CONTENT_LENGTH).is_some()
         || session.is_upgrade_req()
         || session.as_downstream_mut().is_body_empty()
         || session.as_downstream_mut().is_body_done()
     {
         return Ok(());
+    }
+    if session.get_header(header::CONTENT_LENGTH).is_some() {
+        // Our own exchange asks for the body once it is connected; the stock path would wait for one that never comes.
+        return if held::takes(session, ctx, route) { Ok(()) } else { expect_continue(session).await };
     }
     expect_continue(session).await?;
     session.as_downstream_mut().enable_retry_buffering();
@@ -82,18 +85,24 @@ pub async fn expect_continue(session: &mut Session) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The next piece of the body, counted, before the deadline.
+/// The next piece of the body, never an empty one, counted, before the deadline.
+///
+/// Pingora's chunk reader gives an empty piece where a read ended between two chunks. Written on, it would be the last chunk: the
+/// upstream would take the rest of the body for the next request.
 ///
 /// # Errors
 /// [`Fault::BodyTooLarge`], [`Fault::BodyTimeout`] or [`Fault::ClientGone`].
 pub async fn next_chunk(session: &mut Session, ctx: &mut Ctx, route: &Route) -> Result<Option<Bytes>, Fault> {
-    let read = session.as_downstream_mut().read_request_body();
     ctx.shared.door.body_progress(ctx.body.read_bytes, false);
-    let chunk = match tokio::time::timeout_at(ctx.body.deadline.into(), read).await {
-        Err(_) => return Err(Fault::BodyTimeout),
-        Ok(Err(error)) if *error.etype() == ErrorType::ReadTimedout => return Err(Fault::BodyTimeout),
-        Ok(Err(_)) => return Err(Fault::ClientGone),
-        Ok(Ok(chunk)) => chunk,
+    let chunk = loop {
+        let read = session.as_downstream_mut().read_request_body();
+        match tokio::time::timeout_at(ctx.body.deadline.into(), read).await {
+            Err(_) => return Err(Fault::BodyTimeout),
+            Ok(Err(error)) if *error.etype() == ErrorType::ReadTimedout => return Err(Fault::BodyTimeout),
+            Ok(Err(_)) => return Err(Fault::ClientGone),
+            Ok(Ok(Some(chunk))) if chunk.is_empty() => {}
+            Ok(Ok(chunk)) => break chunk,
+        }
     };
     match &chunk {
         Some(chunk) => count(ctx, route, chunk.len())?,
