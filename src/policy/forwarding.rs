@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
+use super::request_headers::REQUEST_ID;
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
 use crate::config::Section;
 use crate::exchange::Exchange;
@@ -59,8 +60,9 @@ impl Policy for Forwarding {
     ) -> Result<(), Fault> {
         let chain = exchange.peer_is_trusted.then(|| joined(head, "x-forwarded-for")).flatten();
         let forwarded = exchange.peer_is_trusted.then(|| joined(head, "forwarded")).flatten();
+        let proto = exchange.peer_is_trusted.then(|| scheme_of(head)).flatten();
         let foreign: Vec<HeaderName> =
-            head.headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
+            head.headers.keys().filter(|name| passes_for_ours(name.as_str())).cloned().collect();
         for name in &foreign {
             head.remove_header(name);
         }
@@ -84,9 +86,27 @@ impl Policy for Forwarding {
         _ = write!(element, ";host=\"{authority}\";proto={}", exchange.scheme.as_str());
         insert(head, "x-forwarded-for", &addresses)?;
         insert(head, "x-forwarded-host", &authority)?;
-        insert(head, "x-forwarded-proto", exchange.scheme.as_str())?;
+        insert(head, "x-forwarded-proto", proto.unwrap_or(exchange.scheme.as_str()))?;
         insert(head, "forwarded", &element)
     }
+}
+
+/// What the client spoke with the trusted proxy that stands before us.
+fn scheme_of(head: &RequestHeader) -> Option<&'static str> {
+    match head.headers.get("x-forwarded-proto")?.as_bytes() {
+        b"https" => Some("https"),
+        b"http" => Some("http"),
+        _ => None,
+    }
+}
+
+/// Whether a server that reads `_` as `-` would take the field for one of ours.
+fn passes_for_ours(name: &str) -> bool {
+    if !name.contains('_') {
+        return is_ours(name);
+    }
+    let folded = name.replace('_', "-");
+    is_ours(&folded) || folded == REQUEST_ID
 }
 
 fn joined(head: &RequestHeader, name: &str) -> Option<String> {
