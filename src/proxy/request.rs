@@ -139,6 +139,16 @@ fn bad_request(code: &'static str) -> Refusal {
     }
 }
 
+fn bad_target(why: target::BadTarget) -> Refusal {
+    match why {
+        target::BadTarget::TooLong => Refusal {
+            reply: Reply::problem(StatusCode::URI_TOO_LONG, "target_too_long"),
+            reason: LocalReason::BadRequest,
+        },
+        _ => bad_request("bad_path"),
+    }
+}
+
 /// Fills in the facts: what is asked, of whom, by whom.
 fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let head = session.req_header();
@@ -176,7 +186,7 @@ fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(),
     let asterisk =
         if head.method == Method::OPTIONS { target::Asterisk::Allow } else { target::Asterisk::Refuse };
     let raw = std::str::from_utf8(head.raw_path()).map_err(|_| bad_request("bad_path"))?;
-    let written = target::target(raw, asterisk).map_err(|_| bad_request("bad_path"))?;
+    let written = target::target(raw, asterisk).map_err(bad_target)?;
     exchange.path = written.path;
     exchange.query = written.query;
     let absolute = written.authority;
