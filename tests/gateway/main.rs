@@ -15,6 +15,19 @@ mod life_log;
 mod life_notify;
 mod life_reload;
 mod life_stop;
+
+mod in_body;
+mod in_body_h2;
+mod in_credential;
+mod in_door;
+mod in_headers;
+mod in_host;
+mod in_path;
+mod in_rewrite;
+mod in_routing;
+mod in_secret;
+mod in_tls;
+
 mod smoke;
 
 mod out_errors;
