@@ -4,8 +4,10 @@
 //! moves it one interval ahead, and may do so while it stays within `burst` intervals of now. Nothing is read or
 //! written besides it, so a decision is one compare-and-swap, and a key at rest is forgotten without loss.
 //!
+//! ```text
 //!      now                 tat        tat + interval          now + burst * interval
 //!       |--- used so far ---|--- this request ---|---- remaining ----|
+//! ```
 //!
 //! Times are nanoseconds since a start that the caller chooses, on a clock that never goes back.
 

@@ -5,9 +5,11 @@
 //! so making way loses nothing. If all eight are live, the newcomer is decided by [`Overflow`] and counted: strangers
 //! cannot push a known client out.
 //!
+//! ```text
 //!      set:   version   even: at rest, odd: one slot is changing hands
 //!      slot:  key       0 empty, 1 changing hands, else a Key
 //!             tat_ns    only ever grows, also when the slot changes hands
+//! ```
 //!
 //! Why no charge is lost or counted for another key: a slot changes hands as `key = 1`, `tat: old -> new`, `key = new`.
 //! A reader loads `tat`, then sees its own key still there, then swaps `tat` from the value it loaded. Had the slot

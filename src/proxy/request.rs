@@ -142,7 +142,7 @@ fn bad_request(code: &'static str) -> Refusal {
 fn bad_target(why: target::BadTarget) -> Refusal {
     match why {
         target::BadTarget::TooLong => Refusal {
-            reply: Reply::problem(StatusCode::URI_TOO_LONG, "target_too_long"),
+            reply: Box::new(Reply::problem(StatusCode::URI_TOO_LONG, "target_too_long")),
             reason: LocalReason::BadRequest,
         },
         _ => bad_request("bad_path"),

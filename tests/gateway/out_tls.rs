@@ -256,8 +256,11 @@ async fn answer(request: http::Request<h2::RecvStream>, mut respond: h2::server:
         head.headers.contains_key("transfer-encoding"),
     );
     let status = if head.uri.path().ends_with("limited") { 429 } else { 200 };
-    let response =
-        http::Response::builder().status(status).header("server", "h2/1").header("x-internal", "db_7");
+    let response = http::Response::builder()
+        .status(status)
+        .header("server", "h2/1")
+        .header("x-internal", "db_7")
+        .header("content-type", "text/plain");
     let Ok(mut stream) = respond.send_response(response.body(()).expect("a head"), false) else { return };
     let _ = stream.send_data(heard.into(), true);
 }
