@@ -147,7 +147,8 @@ fn settings(listener: &Listener, certificates: Option<Arc<listen::Certificates>>
     settings.http2 = listener.http2;
     settings.timeouts = listen::Timeouts {
         header: listener.timeouts.header,
-        body: listener.timeouts.body,
+        // The journey answers 408 at the deadline; the guard ends, a moment later, what the journey cannot.
+        body: listener.timeouts.body + BODY_CUT_AFTER,
         idle: listener.timeouts.idle,
         write: listener.timeouts.write,
     };
@@ -157,6 +158,9 @@ fn settings(listener: &Listener, certificates: Option<Arc<listen::Certificates>>
     settings.max_header_count = listener.max_headers;
     settings
 }
+
+/// How much later than `timeouts.body` the connection guard cuts.
+const BODY_CUT_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What the framework is told. Made in code: its own reader of YAML prints a file it cannot read into its errors.
 fn framework_settings() -> ServerConf {
