@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version, header};
 use pingora::proxy::Session;
 
 use super::{Ctx, Gateway, body, failure, respond};
-use crate::exchange::{RequestId, client, prefers_html, target};
+use crate::exchange::{RequestId, Scheme, client, prefers_html, target};
 use crate::plan::Routed;
 use crate::policy::reply::Body;
 use crate::policy::request_headers::REQUEST_ID;
@@ -171,6 +171,12 @@ fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(),
         head.headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes),
         head.headers.get_all(header::FORWARDED).iter().map(http::HeaderValue::as_bytes),
     );
+    if exchange.peer_is_trusted
+        && field(header::HeaderName::from_static("x-forwarded-proto")) == Some(b"https")
+    {
+        // TLS ended in front of us: for the client, this is https.
+        exchange.scheme = Scheme::Https;
+    }
     if exchange.peer_is_trusted
         && let Some(id) =
             head.headers.get(REQUEST_ID).map(http::HeaderValue::as_bytes).and_then(RequestId::adopt)

@@ -206,3 +206,22 @@ fn a_length_said_twice_by_the_vendor_is_said_once() {
     let answer = gateway.get("/h/x");
     assert_eq!((answer.all("content-length"), answer.text().as_str()), (vec!["5"], "hello"));
 }
+
+#[test]
+fn only_a_trusted_proxy_says_that_the_client_came_by_tls() {
+    let origin = Origin::ok();
+    let yaml = |trusted: &str| {
+        format!(
+            "version: 1
+listeners: [{{ name: public, address: \"127.0.0.1:0\"{trusted} }}]
+routes: [{{ name: r, match: {{ path: {{ prefix: / }} }}, redirect: {{ path: /there }} }}]
+"
+        )
+    };
+    for (trusted, scheme) in [("", "http"), (", trustedProxies: [\"127.0.0.0/8\"]", "https")] {
+        let gateway = Gateway::start(&yaml(trusted));
+        let answer = gateway.request("GET", "/", &[("X-Forwarded-Proto", "https")], b"");
+        assert_eq!(answer.header("location"), Some(format!("{scheme}://app.example/there").as_str()));
+    }
+    assert_eq!(origin.count(), 0);
+}
