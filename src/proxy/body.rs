@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header;
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
 
 use super::{Ctx, held};
 use crate::plan::Route;

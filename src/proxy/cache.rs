@@ -10,8 +10,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 use pingora::cache::key::HashBinary;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
+use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, failure};
 use crate::cache::freshness::{self, Policy, RequestFacts, Verdict};

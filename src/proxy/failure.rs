@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
-use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
 
 use super::{Ctx, respond};
 use crate::exchange::Source;

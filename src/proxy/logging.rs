@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::{Ctx, cache, failure};
 use crate::exchange::Source;

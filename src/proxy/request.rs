@@ -3,7 +3,7 @@
 //! Normalise, client address, route, body limits, policies: in this order, before the cache is asked and the upstream is known.
 
 use http::{Method, StatusCode, Version, header};
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, body, failure, respond};
 use crate::exchange::{RequestId, Scheme, client, prefers_html, target};

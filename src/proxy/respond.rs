@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::{Ctx, response};
 use crate::policy::Reply;

@@ -4,7 +4,7 @@
 
 use http::{Version, header};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::{Ctx, cache};
 use crate::policy::request_headers::REQUEST_ID;

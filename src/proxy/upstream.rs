@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
 
 use super::{Ctx, cache, failure, held};
 use crate::plan::Route;

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, Method, Version, header};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::{Ctx, held};
 use crate::plan::Route;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::{Ctx, held, upstream};
 use crate::exchange::Source;

@@ -104,7 +104,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         println!("listening {} {}", listener.name, bound.local_addr());
         let metrics = shared.process.metrics.listener(listener.name.as_str());
         let gateway = Gateway { shared: shared.clone(), metrics: metrics.clone(), listener };
-        let app = Arc::new(pingora::proxy::http_proxy(&Arc::new(framework_settings()), gateway));
+        let app = Arc::new(pingora_proxy::http_proxy(&Arc::new(framework_settings()), gateway));
         running.spawn(bound.serve(app, Arc::new(watch::Watch::new(metrics)), closing.clone()));
     }
     let admin = admin.map(|admin| {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use pingora::http::ResponseHeader;
 use pingora::prelude::HttpPeer;
-use pingora::proxy::{ProxyHttp, Session, http_proxy};
 use pingora::server::configuration::ServerConf;
+use pingora_proxy::{ProxyHttp, Session, http_proxy};
 use portcullis::names::ListenerName;
 use portcullis::server::listen::{
     BadRequest, Protocol, Refusal, Settings, Timeouts, Watch, bind, body_progress, connection,

@@ -6,9 +6,9 @@ use http::{StatusCode, Version, header};
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
-use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
 
 use crate::plan::Route;
 use crate::policy::Fault;

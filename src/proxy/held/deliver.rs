@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::conditional_filter;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::attempt::{Answer, Connection, while_client_waits};
 use super::{erase, error, fail, shape};

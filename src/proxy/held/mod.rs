@@ -19,8 +19,8 @@ mod deliver;
 mod erase;
 mod shape;
 
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, cache, upstream_request};
 use crate::plan::Route;

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::attempt::{Connection, while_client_waits};
 use super::erase;
