@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::cache::key::HashBinary;
-use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, NoCacheReason, RespCacheable};
+use pingora::cache::{CacheKey, CacheMeta, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorSource};
 use pingora_proxy::Session;
@@ -78,16 +78,6 @@ pub fn key(session: &Session, ctx: &Ctx) -> pingora::Result<CacheKey> {
 /// `cache_vary_filter`: which variant of a stored answer this request wants.
 pub fn variance(meta: &CacheMeta, request: &RequestHeader) -> Option<HashBinary> {
     vary::variance(meta.headers(), &request.headers).hash()
-}
-
-/// `cache_hit_filter`: something is stored. Nothing is forced: freshness was decided when it was stored.
-pub fn found(
-    _session: &Session,
-    _meta: &CacheMeta,
-    _is_fresh: bool,
-    _ctx: &mut Ctx,
-) -> Option<ForcedFreshness> {
-    None
 }
 
 /// `should_serve_stale`: while it is refreshed, and while the upstream fails; within the windows that were stored with it.

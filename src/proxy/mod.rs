@@ -32,7 +32,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::cache::key::HashBinary;
-use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
+use pingora::cache::{CacheKey, CacheMeta, RespCacheable};
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -176,17 +176,6 @@ impl ProxyHttp for Gateway {
         head: &RequestHeader,
     ) -> Option<HashBinary> {
         cache::variance(meta, head)
-    }
-
-    async fn cache_hit_filter(
-        &self,
-        session: &mut Session,
-        meta: &CacheMeta,
-        _handler: &mut HitHandler,
-        is_fresh: bool,
-        ctx: &mut Ctx,
-    ) -> Result<Option<ForcedFreshness>> {
-        Ok(cache::found(session, meta, is_fresh, ctx))
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {

@@ -20,7 +20,7 @@ pub use state::{Load, State};
 
 use crate::cache::Zone;
 use crate::cache::storage::Settings as StoreSettings;
-use crate::plan::{self, AccessLogSink, Listener, Plan, Process};
+use crate::plan::{self, AccessLogSink, Listener, Process};
 use crate::proxy::{Gateway, Shared};
 use crate::telemetry::{AccessLog, Sink};
 
@@ -170,10 +170,4 @@ fn framework_settings() -> ServerConf {
         max_retries: (plan::upstreams::MAX_ATTEMPTS + 6) as usize,
         ..ServerConf::default()
     }
-}
-
-/// The plan in force, for those who only look.
-#[must_use]
-pub fn plan_of(shared: &Shared) -> Arc<Plan> {
-    shared.plan.load_full()
 }
