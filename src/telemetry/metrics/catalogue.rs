@@ -84,7 +84,7 @@ impl<E: Label> LabelText for E {
     }
 }
 
-const ROUTE: LabelKey = named("route", "name of the route, or `_overflow`");
+const ROUTE: LabelKey = named("route", "name of the route, `_none` where none matched, or `_overflow`");
 const UPSTREAM: LabelKey = named("upstream", "name of the upstream in the YAML, never its host");
 const LISTENER: LabelKey = named("listener", "name of the listener");
 const LIMIT: LabelKey = named("limit", "name of the limit within its route");
