@@ -192,7 +192,7 @@ async fn erased(
     head.remove_header(&header::CONTENT_LENGTH);
     head.remove_header(&header::ACCEPT_RANGES);
     shape::weaken_etag(&mut head);
-    let mut eraser = erase::Stream::new(map.origins(), map, ctx.exchange.upstream_path.clone());
+    let mut eraser = erase::Stream::new(map, ctx.exchange.upstream_path.clone());
     let first = Some(eraser.piece(&held));
     stream(gateway, session, ctx, head, Pieces { connection, first, eraser: Some(eraser) }).await
 }

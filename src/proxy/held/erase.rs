@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
 
-use crate::body::json::origins::{OriginEraser, Origins};
+use crate::body::json::origins::OriginEraser;
 use crate::exchange::Exchange;
 use crate::plan::Route;
 use crate::policy::Fault;
@@ -108,8 +108,8 @@ pub struct Stream<'a> {
 impl<'a> Stream<'a> {
     /// At the beginning of the answer to a request for `from`.
     #[must_use]
-    pub fn new(origins: &'a Origins, map: &'a ReverseMap, from: String) -> Self {
-        Self { eraser: OriginEraser::new(origins), map, from }
+    pub fn new(map: &'a ReverseMap, from: String) -> Self {
+        Self { eraser: OriginEraser::new(map.origins()), map, from }
     }
 
     /// The next piece, as it may pass; empty where all of it is held back.
