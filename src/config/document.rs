@@ -12,7 +12,7 @@ use serde_yaml::Value;
 
 use super::codes;
 use super::merge;
-use super::path::Path;
+use super::path::{Path, Place};
 use super::problem::{Finding, Problem, Problems};
 use super::redact::Blanks;
 use super::report::{Report, Source};
@@ -160,16 +160,23 @@ impl Document {
         hasher.finish()
     }
 
-    /// Line and column, counted from 1, of the key at `path`, or of the value where there is no key.
+    /// File, line and column of the key at `path`, or of the value where there is no key.
     #[must_use]
-    pub fn line_column(&self, path: &Path) -> (usize, usize) {
-        self.inner.source.line_column(self.inner.tree.locate(path).key.start)
+    pub fn place(&self, path: &Path) -> Place {
+        self.inner.place(path)
     }
 }
 
 impl Inner {
     pub(super) fn value(&self, path: &Path) -> Option<&Value> {
         path.segments().iter().try_fold(&self.value, |value, seg| section::child(value, seg))
+    }
+
+    /// File, line and column of the key at `path`, or of the value where there is no key.
+    pub(super) fn place(&self, path: &Path) -> Place {
+        let (line, column) = self.source.line_column(self.tree.locate(path).key.start);
+        let counted = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Place { file: self.source.shared_name(), line: counted(line), column: counted(column) }
     }
 
     /// The scalar at `path` as written, if it is one and may be shown.
@@ -235,15 +242,16 @@ mod tests {
     fn places_are_counted_from_one_in_characters() {
         let document = parse("x", "a: 1\nroutes:\n  - { é: 1, name: b }\n".into()).expect("a document");
         let path = Path::root().key("routes").index(0).key("name");
-        assert_eq!(document.line_column(&path), (3, 13));
-        assert_eq!(document.line_column(&Path::root().key("routes")), (2, 1));
+        let at = |path: &Path| (document.place(path).line, document.place(path).column);
+        assert_eq!(at(&path), (3, 13));
+        assert_eq!(at(&Path::root().key("routes")), (2, 1));
     }
 
     #[test]
     fn other_line_ends_and_a_byte_order_mark_change_no_place() {
         let document = parse("x", "\u{feff}a: 1\r\nb:\r\n  - c\r\n".into()).expect("a document");
         let path = Path::root().key("b").index(0);
-        assert_eq!(document.line_column(&path), (3, 5));
+        assert_eq!((document.place(&path).line, document.place(&path).column), (3, 5));
         let mut problems = Problems::new();
         problems.error("PC9901", &path, "bad");
         let human = document.report(problems).human();

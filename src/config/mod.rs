@@ -24,7 +24,7 @@ pub mod units;
 mod words;
 
 pub use document::{Document, MAX_FILE_BYTES, load, parse};
-pub use path::{Path, Seg};
+pub use path::{Path, Place, Seg};
 pub use problem::{Problem, Problems, Severity};
 pub use report::{Entry, Report};
 pub use section::Section;

@@ -15,6 +15,23 @@ pub enum Seg {
     Index(usize),
 }
 
+/// A place in a file, for people: `conf/portcullis.yaml:12`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The file's name as given.
+    pub file: Arc<str>,
+    /// Counted from 1.
+    pub line: u32,
+    /// In characters, counted from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
 /// The way from the root of the document to a value. The empty path is the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path(pub(super) Vec<Seg>);

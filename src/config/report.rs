@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -14,7 +15,7 @@ use super::redact::Blanks;
 
 /// A file's name, text and lines.
 pub(super) struct Source {
-    name: String,
+    name: Arc<str>,
     text: String,
     /// Where each line begins.
     lines: Vec<usize>,
@@ -24,11 +25,15 @@ impl Source {
     pub(super) fn new(name: &str, text: String) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Self { name: name.to_owned(), text, lines }
+        Self { name: Arc::from(name), text, lines }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
     }
 
     pub(super) fn text(&self) -> &str {
@@ -175,7 +180,7 @@ impl Report {
 fn entry(source: &Source, finding: Finding) -> Entry {
     let (line, column) = source.line_column(finding.place.start);
     Entry {
-        file: source.name.clone(),
+        file: source.name.to_string(),
         line,
         column,
         severity: finding.severity,
@@ -275,12 +280,12 @@ fn show<'f>(source: &Source, blanks: &Blanks, marks: &[Mark<'f>], group: Group<'
         .line_start(lines.start + 1)
         .annotations(annotations);
     if !clipped {
-        return group.element(snippet.path(source.name.clone()));
+        return group.element(snippet.path(source.name().to_owned()));
     }
     // The renderer would count columns from where the window begins.
     let shown = marks.iter().find(|mark| mark.primary).unwrap_or(first);
     let (line, column) = source.line_column(shown.place.start);
-    group.element(Origin::path(source.name.clone()).line(line).char_column(column)).element(snippet)
+    group.element(Origin::path(source.name().to_owned()).line(line).char_column(column)).element(snippet)
 }
 
 /// Marks at most so many lines apart share an excerpt.

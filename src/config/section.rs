@@ -13,7 +13,7 @@ use serde_yaml::Value;
 use super::codes;
 use super::decode::{self, Input, Mistake, What};
 use super::document::Inner;
-use super::path::{Path, Seg};
+use super::path::{Path, Place, Seg};
 use super::problem::Problems;
 use super::suggest::did_you_mean;
 use super::words;
@@ -43,6 +43,12 @@ impl Section {
         &self.path
     }
 
+    /// The file and line of its key, or of the value where there is no key. Looked up when asked for.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.document.place(&self.path)
+    }
+
     /// The value as decoded, merge keys applied. May hold a secret: for decoding, not for showing.
     #[must_use]
     pub fn value(&self) -> &Value {
@@ -62,7 +68,7 @@ impl Section {
                 Ok(value) => return skipped.is_empty().then_some(value),
                 Err(mistake) => mistake,
             };
-            let place = self.place(&mistake);
+            let place = self.path_of(&mistake);
             if is_independent(&mistake.what, &place, &reported, &meant) {
                 self.record(&mistake, &place, problems);
             }
@@ -186,7 +192,7 @@ impl Section {
         problems.error(codes::WRONG_TYPE, &at, "a key must be a string").on_key().help("quote it");
     }
 
-    fn place(&self, mistake: &Mistake) -> Path {
+    fn path_of(&self, mistake: &Mistake) -> Path {
         Path(self.path.segments().iter().chain(mistake.steps.iter().rev()).cloned().collect())
     }
 
