@@ -1,67 +1,61 @@
-//! The document: a file's text, its values, and the places of both.
+//! The document: the values of one or several files, and the places of both.
 //!
-//! `parse` is the only way to one. It refuses what is no YAML, what stands twice, and what would grow without end, and
-//! says all of it at once where that is possible. It knows no key of ours.
+//! `parse` and `load` are the only ways to one. A file is read by itself, so a mistake of syntax in one hides nothing of the
+//! others: a document may hold files that could not be read, and says so in every report. It knows no key of ours.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use serde_yaml::Value;
 
 use super::codes;
-use super::merge;
+use super::file::{File, MAX_FILE_BYTES, too_large};
+use super::include::{self, Reader};
 use super::path::{Path, Place};
-use super::problem::{Finding, Problem, Problems};
+use super::problem::{Finding, Problem, Problems, Related};
 use super::redact::Blanks;
-use super::report::{Report, Source};
+use super::report::{Report, Shown};
 use super::section::{self, Section};
-use super::tree::Tree;
 
-/// A file that was read. Cheap to clone.
+/// The files of a configuration, read. Cheap to clone.
 #[derive(Clone)]
 pub struct Document {
-    inner: Arc<Inner>,
+    files: Arc<Files>,
 }
 
-pub(super) struct Inner {
-    source: Source,
-    tree: Tree,
-    value: Value,
-    /// Found when the first problem is, since most documents have none.
-    blanks: OnceLock<Blanks>,
+/// All files of a document.
+pub(super) struct Files {
+    /// The main file first, the included ones by name.
+    all: Vec<Arc<File>>,
+    /// What is wrong with the inclusion itself; places are in the main file.
+    notes: Problems,
+    /// Those of each file. Found when the first problem is, since most documents have none.
+    blanks: OnceLock<Vec<Blanks>>,
 }
 
-/// The largest file that is read, in bytes: about 40 000 routes.
-pub const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
-
-/// Reads and parses a file.
+/// Reads and parses a file and those that it includes: a list of names and patterns under the key `include`, relative to the
+/// file's folder.
+///
+/// An included file that cannot be read or is no YAML is no failure here: the document comes without its values, is not
+/// [whole](Document::is_whole), and every report of it tells why.
 ///
 /// # Errors
-/// A [`Report`] when the file cannot be read, is larger than [`MAX_FILE_BYTES`], is not UTF-8, or is no usable YAML. The
-/// operator's fault.
-pub fn load(path: &std::path::Path) -> Result<Document, Report> {
+/// A [`Report`] when the main file cannot be read, is larger than [`MAX_FILE_BYTES`], is not UTF-8, or is no usable YAML; with
+/// it all mistakes of syntax in the files that it seems to include. The operator's fault.
+pub fn load(path: &std::path::Path, include: &str) -> Result<Document, Report> {
     let name = path.display().to_string();
-    let refuse = |code, message: String| Report::about_file(&name, code, message);
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        // One byte more than allowed tells that there is more, whatever the file's size claims to be.
-        .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| refuse(codes::UNREADABLE, format!("cannot read `{name}`: {error}")))?;
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(refuse(codes::TOO_LARGE, too_large()));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().get(..at).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        refuse(codes::NOT_TEXT, format!("line {line} is not UTF-8 text"))
-    })?;
-    parse(&name, text)
+    let text = super::file::read(path).map_err(|(code, why)| Report::about_file(&name, code, why))?;
+    let main = Document::of(vec![Arc::new(File::parse(&name, text))], Problems::new());
+    let mut notes = Problems::new();
+    let wanted = include::wanted(&main, include, &mut notes);
+    let first = main.files.all.iter().cloned();
+    let files = Reader::new(path, &main.files.all).read(wanted, &mut notes);
+    let document = Document::of(first.chain(files).collect(), notes);
+    if document.is_readable(0) { Ok(document) } else { Err(document.report(Problems::new())) }
 }
 
-/// Parses a text that was read from `file_name`, which is only shown.
+/// Parses a text that was read from `file_name`, which is only shown. It includes nothing.
 ///
 /// # Errors
 /// A [`Report`] with every mistake of syntax that can be told: a text that is no YAML, keys that stand twice, several
@@ -70,143 +64,159 @@ pub fn parse(file_name: &str, text: String) -> Result<Document, Report> {
     if text.len() > MAX_FILE_BYTES {
         return Err(Report::about_file(file_name, codes::TOO_LARGE, too_large()));
     }
-    // An invisible mark that some editors put first.
-    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    let source = Source::new(file_name, text);
-    let (tree, findings) = Tree::build(source.text());
-    let tree = match tree {
-        Some(tree) if findings.is_empty() => tree,
-        Some(tree) => {
-            return Err(Report::new(&source, &Blanks::of_both(&tree, source.text()), findings));
-        }
-        None => return Err(Report::new(&source, &Blanks::of_lines(source.text()), findings)),
-    };
-    let mut value: Value = match serde_yaml::from_str(source.text()) {
-        Ok(value) => value,
-        Err(error) => {
-            let finding = decoder_error(&source, &error);
-            return Err(Report::new(&source, &Blanks::of_both(&tree, source.text()), vec![finding]));
-        }
-    };
-    if tree.merges {
-        merge::apply(&mut value);
-    }
-    Ok(Document { inner: Arc::new(Inner { source, tree, value, blanks: OnceLock::new() }) })
-}
-
-fn too_large() -> String {
-    format!("the file is larger than {} MiB", MAX_FILE_BYTES / (1024 * 1024))
-}
-
-/// What the locator accepts and the decoder does not: rare, and told without the decoder's own text, which may echo values.
-fn decoder_error(source: &Source, error: &serde_yaml::Error) -> Finding {
-    let Some(location) = error.location() else {
-        return Finding::error(codes::TOO_LARGE, 0..0, "aliases are repeated too often in this file");
-    };
-    let at = location.index().min(source.text().trim_end().len());
-    let at = source.text().floor_char_boundary(at);
-    Finding::error(codes::SYNTAX, at..at, "this value cannot be read")
-        .with_help("a number may be too large; if it is meant as text, quote it")
+    let document = Document::of(vec![Arc::new(File::parse(file_name, text))], Problems::new());
+    if document.is_readable(0) { Ok(document) } else { Err(document.report(Problems::new())) }
 }
 
 impl fmt::Debug for Document {
     /// The name only: the text may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Document({})", self.inner.source.name())
+        write!(f, "Document({})", self.file_name())
     }
 }
 
 impl Document {
-    /// The whole document as a section.
+    fn of(all: Vec<Arc<File>>, notes: Problems) -> Self {
+        Self { files: Arc::new(Files { all, notes, blanks: OnceLock::new() }) }
+    }
+
+    /// The whole main file as a section.
     #[must_use]
     pub fn root(&self) -> Section {
-        Section::new(self.inner.clone(), Path::root())
+        Section::new(self.files.clone(), Path::root())
     }
 
-    /// The file's name as given.
+    /// The whole of each included file as a section, by name. Those that could not be read are left out.
+    #[must_use]
+    pub fn included(&self) -> Vec<Section> {
+        (1..self.files.all.len())
+            .filter(|file| self.is_readable(*file))
+            .map(|file| Section::new(self.files.clone(), Path::of_file(file)))
+            .collect()
+    }
+
+    /// The main file's name as given.
     #[must_use]
     pub fn file_name(&self) -> &str {
-        self.inner.source.name()
+        self.file_names().next().unwrap_or_default()
     }
 
-    /// Locates, sorts and renders what was found.
+    /// The names of all files, the main one first.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.all.iter().map(|file| file.source.name())
+    }
+
+    /// Whether every file could be read. One that is not must not be used, though it can be looked through for more mistakes.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.files.notes.has_errors() && (0..self.files.all.len()).all(|file| self.is_readable(file))
+    }
+
+    /// Locates, sorts and renders what was found, together with what was wrong with the files themselves.
     #[must_use]
     pub fn report(&self, problems: Problems) -> Report {
-        if problems.is_empty() {
+        let files = &self.files;
+        let all = || files.notes.list.iter().chain(&problems.list);
+        let of_files = files.all.iter().enumerate().flat_map(|(index, file)| {
+            file.findings.iter().map(move |finding| finding.clone().in_file(index))
+        });
+        let findings: Vec<Finding> = of_files.chain(all().map(|problem| files.locate(problem))).collect();
+        if findings.is_empty() {
             return Report::default();
         }
-        let inner = &self.inner;
-        let findings = problems.list.iter().map(|problem| inner.locate(problem)).collect();
-        if !problems.list.iter().any(|problem| problem.blank) {
-            return Report::new(&inner.source, inner.blanks(), findings);
+        if !all().any(|problem| problem.blank) {
+            return Report::new(&files.shown(files.blanks()), findings);
         }
-        let mut blanks = Blanks::of_tree(&inner.tree, inner.source.text());
-        for problem in problems.list.iter().filter(|problem| problem.blank) {
-            let place = inner.tree.locate(&problem.at);
-            if place.found == problem.at.segments().len() {
-                blanks.add_value(&inner.tree, inner.source.text(), place.node);
+        let mut blanks: Vec<Blanks> = files.all.iter().map(|file| file.blanks()).collect();
+        for problem in all().filter(|problem| problem.blank) {
+            if let (Some(file), Some(blanks)) =
+                (files.all.get(problem.at.file), blanks.get_mut(problem.at.file))
+            {
+                file.blank(&problem.at, blanks);
             }
         }
-        blanks.settle();
-        Report::new(&inner.source, &blanks, findings)
+        Blanks::share(&mut blanks);
+        Report::new(&files.shown(&blanks), findings)
     }
 
-    /// A number that differs when the text differs: to see whether a reload has anything to do. The same in every process
-    /// of one build.
+    /// A number that differs when the text of any file differs: to see whether a reload has anything to do. The same in every
+    /// process of one build, wherever the files lie.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.inner.source.text().hash(&mut hasher);
+        self.files.all.iter().for_each(|file| file.source.text().hash(&mut hasher));
         hasher.finish()
     }
 
     /// File, line and column of the key at `path`, or of the value where there is no key.
     #[must_use]
     pub fn place(&self, path: &Path) -> Place {
-        self.inner.place(path)
+        self.files.place(path)
+    }
+
+    fn is_readable(&self, file: usize) -> bool {
+        self.files.all.get(file).is_some_and(|file| file.findings.is_empty())
+    }
+
+    /// The main file's text, for what can be told of it though it is no YAML.
+    pub(super) fn broken_text(&self) -> Option<&str> {
+        let main = self.files.all.first()?;
+        (!main.findings.is_empty()).then(|| main.source.text())
     }
 }
 
-impl Inner {
+impl Files {
     pub(super) fn value(&self, path: &Path) -> Option<&Value> {
-        path.segments().iter().try_fold(&self.value, |value, seg| section::child(value, seg))
+        let root = &self.all.get(path.file)?.value;
+        path.segments().iter().try_fold(root, |value, seg| section::child(value, seg))
     }
 
     /// File, line and column of the key at `path`, or of the value where there is no key.
     pub(super) fn place(&self, path: &Path) -> Place {
-        let (line, column) = self.source.line_column(self.tree.locate(path).key.start);
-        let counted = |number| u32::try_from(number).unwrap_or(u32::MAX);
-        Place { file: self.source.shared_name(), line: counted(line), column: counted(column) }
+        match self.all.get(path.file) {
+            Some(file) => file.place(path),
+            None => Place { file: Arc::from(""), line: 0, column: 0 },
+        }
     }
 
     /// The scalar at `path` as written, if it is one and may be shown.
     pub(super) fn shown_scalar(&self, path: &Path) -> Option<&str> {
-        let place = self.tree.locate(path);
-        if place.found < path.segments().len() || self.blanks().touch(&place.value) {
-            return None;
-        }
-        self.tree.scalar(place.node, self.source.text())
+        self.all.get(path.file)?.shown_scalar(path, self.blanks().get(path.file)?)
     }
 
-    fn blanks(&self) -> &Blanks {
-        self.blanks.get_or_init(|| Blanks::of_tree(&self.tree, self.source.text()))
+    fn blanks(&self) -> &[Blanks] {
+        self.blanks.get_or_init(|| {
+            let mut blanks: Vec<Blanks> = self.all.iter().map(|file| file.blanks()).collect();
+            Blanks::share(&mut blanks);
+            blanks
+        })
+    }
+
+    fn shown<'f>(&'f self, blanks: &'f [Blanks]) -> Vec<Shown<'f>> {
+        self.all.iter().zip(blanks).map(|(file, blanks)| Shown { source: &file.source, blanks }).collect()
     }
 
     fn locate(&self, problem: &Problem) -> Finding {
-        let text = self.source.text();
-        let place = self.tree.locate(&problem.at);
-        // Where the path goes on beyond what is written, the key of the last part that exists is the place.
-        let on_key = problem.on_key || place.found < problem.at.segments().len();
-        let mut related: Vec<_> = problem
+        let point = |at: &Path, on_key| self.all.get(at.file).map(|file| file.point(at, on_key));
+        let (place, used_at) = point(&problem.at, problem.on_key).unwrap_or_default();
+        let mut related: Vec<Related> = problem
             .related
             .iter()
-            .map(|(at, label)| (self.tree.locate(at).point(text, true), label.clone()))
+            .filter_map(|(at, label)| {
+                let (place, _) = point(at, true)?;
+                Some(Related { file: at.file, place, label: label.clone() })
+            })
             .collect();
-        related.extend(place.used_at.clone().map(|used| (used, "used here".to_owned())));
+        related.extend(used_at.map(|place| Related {
+            file: problem.at.file,
+            place,
+            label: "used here".to_owned(),
+        }));
         Finding {
             code: problem.code,
             severity: problem.severity,
-            place: place.point(text, on_key),
+            file: problem.at.file,
+            place,
             path: problem.at.to_string(),
             message: problem.message.clone(),
             help: problem.help.clone(),
@@ -224,18 +234,18 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_one_problem() {
         let folder = tempfile::tempdir().expect("a folder");
-        let report = load(&folder.path().join("none.yaml")).expect_err("no such file");
+        let report = load(&folder.path().join("none.yaml"), "include").expect_err("no such file");
         assert_eq!(report.summary()[0].code, codes::UNREADABLE);
         assert!(report.human().contains("none.yaml"), "{}", report.human());
 
         let file = folder.path().join("latin1.yaml");
         std::fs::write(&file, b"a: 1\nb: \xe9\n").expect("a file");
-        let report = load(&file).expect_err("not UTF-8");
+        let report = load(&file, "include").expect_err("not UTF-8");
         assert_eq!(report.summary()[0].code, codes::NOT_TEXT);
         assert!(report.human().contains("line 2"), "{}", report.human());
 
         std::fs::write(&file, vec![b' '; MAX_FILE_BYTES + 1]).expect("a file");
-        assert_eq!(load(&file).expect_err("too large").summary()[0].code, codes::TOO_LARGE);
+        assert_eq!(load(&file, "include").expect_err("too large").summary()[0].code, codes::TOO_LARGE);
     }
 
     #[test]

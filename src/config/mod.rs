@@ -1,6 +1,6 @@
 //! The YAML document as written, with the place of everything in it.
 //!
-//! A file is read in three steps that never mix: one parser finds where things stand (`tree`), another says what they are
+//! A document is a main file and those that it includes (`include`). A file is read in three steps that never mix: one parser finds where things stand (`tree`), another says what they are
 //! (`document`), and a room that needs its part decodes it from a [`Section`] and records what is wrong in [`Problems`].
 //! [`Document::report`] turns these into a [`Report`] with file, line, column and the lines concerned, secrets blanked.
 //!
@@ -10,6 +10,8 @@
 pub mod codes;
 mod decode;
 mod document;
+mod file;
+mod include;
 mod locate;
 mod merge;
 mod path;
@@ -17,16 +19,20 @@ mod problem;
 mod redact;
 mod report;
 mod section;
+mod sources;
 mod suggest;
 mod syntax;
 mod tree;
 pub mod units;
 mod words;
 
-pub use document::{Document, MAX_FILE_BYTES, load, parse};
+pub use document::{Document, load, parse};
+pub use file::MAX_FILE_BYTES;
+pub use include::{MAX_DOCUMENT_BYTES, MAX_INCLUDED_FILES};
 pub use path::{Path, Place, Seg};
 pub use problem::{Problem, Problems, Severity};
 pub use report::{Entry, Report};
 pub use section::Section;
+pub use sources::Sources;
 pub use suggest::did_you_mean;
 pub use units::{ByteSize, Percent, Timespan, TimespanOrZero};

@@ -1,7 +1,7 @@
 //! Where something stands in the document: `routes[0].match.path`.
 //!
-//! A path names a place by its keys and positions; `locate` turns it into lines and columns. It says nothing about the
-//! value that stands there.
+//! A path names a place by its file, keys and positions; `locate` turns it into lines and columns. It says nothing about
+//! the value that stands there.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,15 +32,24 @@ impl fmt::Display for Place {
     }
 }
 
-/// The way from the root of the document to a value. The empty path is the root.
+/// The way from the root of a file to a value. The empty path is the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Path(pub(super) Vec<Seg>);
+pub struct Path {
+    /// Which file of the document: 0 is the one that includes the others.
+    pub(super) file: usize,
+    pub(super) steps: Vec<Seg>,
+}
 
 impl Path {
-    /// The whole document.
+    /// The whole main file.
     #[must_use]
     pub fn root() -> Self {
         Self::default()
+    }
+
+    /// The whole of one file, counted as in the document.
+    pub(super) fn of_file(file: usize) -> Self {
+        Self { file, steps: Vec::new() }
     }
 
     /// The value of `key` in the mapping at this path.
@@ -58,26 +67,26 @@ impl Path {
     /// The steps from the root.
     #[must_use]
     pub fn segments(&self) -> &[Seg] {
-        &self.0
+        &self.steps
     }
 
     /// Whether `other` is this place or a part of it.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        other.0.starts_with(&self.0)
+        other.file == self.file && other.steps.starts_with(&self.steps)
     }
 
     fn with(&self, seg: Seg) -> Self {
-        let mut segments = Vec::with_capacity(self.0.len() + 1);
-        segments.extend_from_slice(&self.0);
-        segments.push(seg);
-        Self(segments)
+        let mut steps = Vec::with_capacity(self.steps.len() + 1);
+        steps.extend_from_slice(&self.steps);
+        steps.push(seg);
+        Self { file: self.file, steps }
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, seg) in self.0.iter().enumerate() {
+        for (position, seg) in self.steps.iter().enumerate() {
             match seg {
                 Seg::Index(index) => write!(f, "[{index}]")?,
                 Seg::Key(key) if is_plain(key) => {
@@ -112,5 +121,6 @@ mod tests {
         let routes = Path::root().key("routes");
         assert!(routes.contains(&routes.index(1)) && routes.contains(&routes));
         assert!(!routes.index(1).contains(&routes));
+        assert!(!routes.contains(&Path::of_file(1).key("routes")), "the same key of another file");
     }
 }

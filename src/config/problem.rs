@@ -137,12 +137,22 @@ impl Problems {
 pub(super) struct Finding {
     pub(super) code: &'static str,
     pub(super) severity: Severity,
+    /// Which file of the document.
+    pub(super) file: usize,
     pub(super) place: Range<usize>,
     /// The path, shown beside the place; empty when there is none to show.
     pub(super) path: String,
     pub(super) message: String,
     pub(super) help: Vec<String>,
-    pub(super) related: Vec<(Range<usize>, String)>,
+    pub(super) related: Vec<Related>,
+}
+
+/// Another place that belongs to a finding, perhaps in another file.
+#[derive(Clone, Debug)]
+pub(super) struct Related {
+    pub(super) file: usize,
+    pub(super) place: Range<usize>,
+    pub(super) label: String,
 }
 
 impl Finding {
@@ -150,6 +160,7 @@ impl Finding {
         Self {
             code,
             severity: Severity::Error,
+            file: 0,
             place,
             path: String::new(),
             message: message.into(),
@@ -164,7 +175,14 @@ impl Finding {
     }
 
     pub(super) fn with_related(mut self, place: Range<usize>, label: impl Into<String>) -> Self {
-        self.related.push((place, label.into()));
+        self.related.push(Related { file: self.file, place, label: label.into() });
+        self
+    }
+
+    /// What the parser of one file found, as a finding of the whole document.
+    pub(super) fn in_file(mut self, file: usize) -> Self {
+        self.file = file;
+        self.related.iter_mut().for_each(|related| related.file = file);
         self
     }
 }

@@ -44,11 +44,23 @@ impl Blanks {
         blanks
     }
 
-    /// Adds a value and everything below it; [`Self::settle`] has to follow.
+    /// Adds a value and everything below it; [`Self::share`] has to follow.
     pub(super) fn add_value(&mut self, tree: &Tree, text: &str, value: NodeId) {
         let mut walk = Walk { tree, text, blanks: std::mem::take(self) };
         walk.all(value);
         *self = walk.blanks;
+    }
+
+    /// Settles those of all files of a document: what is hidden in one is hidden in all.
+    pub(super) fn share(files: &mut [Self]) {
+        let mut all: Vec<String> =
+            files.iter_mut().flat_map(|blanks| std::mem::take(&mut blanks.texts)).collect();
+        all.sort_unstable();
+        all.dedup();
+        for blanks in files {
+            blanks.texts.clone_from(&all);
+            blanks.settle();
+        }
     }
 
     /// Whether any byte of `range` is hidden.

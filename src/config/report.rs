@@ -63,6 +63,13 @@ impl Source {
     }
 }
 
+/// A file and what of it must not be shown.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) source: &'a Source,
+    pub(super) blanks: &'a Blanks,
+}
+
 /// One problem as data, for a log or a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -145,9 +152,11 @@ impl Report {
         Self { entries: vec![entry], human: Renderer::plain().render(&[group]) + "\n" }
     }
 
-    pub(super) fn new(source: &Source, blanks: &Blanks, mut findings: Vec<Finding>) -> Self {
+    /// The findings of all files, sorted by file and place.
+    pub(super) fn new(files: &[Shown<'_>], mut findings: Vec<Finding>) -> Self {
         findings.sort_by(|a, b| {
-            (a.place.start, a.severity, a.code, &a.message).cmp(&(
+            (a.file, a.place.start, a.severity, a.code, &a.message).cmp(&(
+                b.file,
                 b.place.start,
                 b.severity,
                 b.code,
@@ -155,23 +164,29 @@ impl Report {
             ))
         });
         // Two rooms may look at the same key, and one problem said twice is no better known.
-        findings.dedup_by(|a, b| a.place == b.place && a.code == b.code && a.message == b.message);
+        findings.dedup_by(|a, b| {
+            a.file == b.file && a.place == b.place && a.code == b.code && a.message == b.message
+        });
         // What is known and not supported is also unknown to the decoder.
-        let planned: HashSet<Range<usize>> =
-            findings.iter().filter(|f| f.code == codes::NOT_SUPPORTED).map(|f| f.place.clone()).collect();
-        findings.retain(|f| f.code != codes::UNKNOWN_KEY || !planned.contains(&f.place));
+        let planned: HashSet<(usize, Range<usize>)> = findings
+            .iter()
+            .filter(|f| f.code == codes::NOT_SUPPORTED)
+            .map(|f| (f.file, f.place.clone()))
+            .collect();
+        findings.retain(|f| f.code != codes::UNKNOWN_KEY || !planned.contains(&(f.file, f.place.clone())));
         let mut report = Self::default();
         for mut finding in findings {
-            finding.message = blanks.scrub(&finding.message);
-            finding.path = blanks.scrub(&finding.path);
-            finding.help.iter_mut().for_each(|help| *help = blanks.scrub(help));
-            finding.related.iter_mut().for_each(|(_, label)| *label = blanks.scrub(label));
+            let Some(file) = files.get(finding.file) else { continue };
+            finding.message = file.blanks.scrub(&finding.message);
+            finding.path = file.blanks.scrub(&finding.path);
+            finding.help.iter_mut().for_each(|help| *help = file.blanks.scrub(help));
+            finding.related.iter_mut().for_each(|related| related.label = file.blanks.scrub(&related.label));
             if !report.human.is_empty() {
                 report.human.push('\n');
             }
-            report.human.push_str(&render(source, blanks, &finding));
+            report.human.push_str(&render(files, &finding));
             report.human.push('\n');
-            report.entries.push(entry(source, finding));
+            report.entries.push(entry(file.source, finding));
         }
         report
     }
@@ -193,19 +208,22 @@ fn entry(source: &Source, finding: Finding) -> Entry {
 
 /// A marked piece of one line.
 struct Mark<'f> {
+    file: usize,
     place: Range<usize>,
     primary: bool,
     label: &'f str,
 }
 
-fn render(source: &Source, blanks: &Blanks, finding: &Finding) -> String {
+fn render(files: &[Shown<'_>], finding: &Finding) -> String {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let mut group = Group::with_title(level.primary_title(finding.message.as_str()).id(finding.code));
-    for marks in excerpts(source, finding) {
-        group = show(source, blanks, &marks, group);
+    for marks in excerpts(files, finding) {
+        if let Some(file) = marks.first().and_then(|mark| files.get(mark.file)) {
+            group = show(file.source, file.blanks, &marks, group);
+        }
     }
     for help in &finding.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -215,28 +233,28 @@ fn render(source: &Source, blanks: &Blanks, finding: &Finding) -> String {
     rendered.lines().filter(|line| line.trim() != ":::").collect::<Vec<_>>().join("\n")
 }
 
-/// The marks, those in neighbouring lines together, the problem's own place first.
-fn excerpts<'f>(source: &Source, finding: &'f Finding) -> Vec<Vec<Mark<'f>>> {
+/// The marks, those in neighbouring lines of a file together, the problem's own place first.
+fn excerpts<'f>(files: &[Shown<'_>], finding: &'f Finding) -> Vec<Vec<Mark<'f>>> {
     // A path of one key says no more than the line does.
     let label = if finding.path.contains(['.', '[']) { finding.path.as_str() } else { "" };
-    let mut marks = vec![Mark { place: clip(source, &finding.place), primary: true, label }];
-    marks.extend(finding.related.iter().map(|(place, label)| Mark {
-        place: clip(source, place),
-        primary: false,
-        label,
-    }));
-    marks.sort_by_key(|mark| (mark.place.start, mark.place.end));
+    let mark = |file: usize, place: &Range<usize>, primary, label| {
+        let source = files.get(file)?.source;
+        Some(Mark { file, place: clip(source, place), primary, label })
+    };
+    let mut marks: Vec<Mark<'f>> = mark(finding.file, &finding.place, true, label).into_iter().collect();
+    marks.extend(finding.related.iter().filter_map(|r| mark(r.file, &r.place, false, &r.label)));
+    marks.sort_by_key(|mark| (mark.file, mark.place.start, mark.place.end));
+    let is_near = |before: &Mark<'_>, mark: &Mark<'_>| {
+        files.get(mark.file).is_some_and(|file| {
+            mark.file == before.file
+                && file.source.line(mark.place.start) <= file.source.line(before.place.start) + NEAR_LINES
+                && mark.place.end.saturating_sub(before.place.start) <= NEAR_BYTES
+        })
+    };
     let mut groups: Vec<Vec<Mark<'f>>> = Vec::new();
     for mark in marks {
         match groups.last_mut() {
-            Some(group)
-                if group.last().is_some_and(|before| {
-                    source.line(mark.place.start) <= source.line(before.place.start) + NEAR_LINES
-                        && mark.place.end.saturating_sub(before.place.start) <= NEAR_BYTES
-                }) =>
-            {
-                group.push(mark);
-            }
+            Some(group) if group.last().is_some_and(|before| is_near(before, &mark)) => group.push(mark),
             _ => groups.push(vec![mark]),
         }
     }

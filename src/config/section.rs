@@ -12,7 +12,7 @@ use serde_yaml::Value;
 
 use super::codes;
 use super::decode::{self, Input, Mistake, What};
-use super::document::Inner;
+use super::document::Files;
 use super::path::{Path, Place, Seg};
 use super::problem::Problems;
 use super::suggest::did_you_mean;
@@ -21,7 +21,7 @@ use super::words;
 /// A value of the document and where it stands.
 #[derive(Clone)]
 pub struct Section {
-    document: Arc<Inner>,
+    document: Arc<Files>,
     path: Path,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Debug for Section {
 }
 
 impl Section {
-    pub(super) fn new(document: Arc<Inner>, path: Path) -> Self {
+    pub(super) fn new(document: Arc<Files>, path: Path) -> Self {
         Self { document, path }
     }
 
@@ -188,12 +188,18 @@ impl Section {
     }
 
     fn key_that_is_no_text(&self, key: &Value, problems: &mut Problems) {
-        let at = Path(self.path.segments().iter().cloned().chain([decode::step(key)]).collect());
+        let at = Path {
+            file: self.path.file,
+            steps: self.path.segments().iter().cloned().chain([decode::step(key)]).collect(),
+        };
         problems.error(codes::WRONG_TYPE, &at, "a key must be a string").on_key().help("quote it");
     }
 
     fn path_of(&self, mistake: &Mistake) -> Path {
-        Path(self.path.segments().iter().chain(mistake.steps.iter().rev()).cloned().collect())
+        Path {
+            file: self.path.file,
+            steps: self.path.segments().iter().chain(mistake.steps.iter().rev()).cloned().collect(),
+        }
     }
 
     fn record(&self, mistake: &Mistake, place: &Path, problems: &mut Problems) {

@@ -85,6 +85,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// How many values it has, aliases expanded.
+    pub(super) fn size(&self) -> u64 {
+        self.node(self.root).size
+    }
+
     /// Reads `text`. Mistakes of syntax end it; all others are collected, so the tree comes with them.
     pub(super) fn build(text: &str) -> (Option<Self>, Vec<Finding>) {
         let mut builder = Builder::new(text);

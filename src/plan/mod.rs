@@ -164,10 +164,9 @@ impl Plan {
     ) -> Result<(Self, Report), Report> {
         let mut problems = Problems::new();
         let plan = compile(document, process, options, &mut problems);
-        let failed = problems.has_errors();
         let report = document.report(problems);
         match plan {
-            Some(plan) if !failed => Ok((plan, report)),
+            Some(plan) if !report.has_errors() => Ok((plan, report)),
             _ => Err(report),
         }
     }
@@ -230,7 +229,10 @@ enum LogWord {
 
 const KNOWN: [&str; 9] =
     ["version", "listeners", "admin", "cache", "accessLog", "shutdown", "secrets", "upstreams", "routes"];
-const PLANNED: [&str; 5] = ["include", "owners", "metrics", "plugins", "tracing"];
+/// The key of the main file that names further files, for [`crate::config::load`].
+pub const INCLUDE: &str = "include";
+
+const PLANNED: [&str; 5] = [INCLUDE, "owners", "metrics", "plugins", "tracing"];
 
 fn compile(
     document: &Document,

@@ -20,6 +20,7 @@ pub use state::{Load, State};
 
 use crate::cache::Zone;
 use crate::cache::storage::Settings as StoreSettings;
+use crate::config::Sources;
 use crate::plan::{self, AccessLogSink, Listener, Process};
 use crate::proxy::{Gateway, Shared};
 use crate::telemetry::{AccessLog, Sink};
@@ -54,7 +55,8 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     let system = |why: std::io::Error| StartError::System(why.to_string());
     let mut signals = shutdown::EndSignals::new().map_err(system)?;
     let process = Process::new();
-    let content = reload::fingerprint(&config);
+    let mut sources = Sources::new(config.clone(), plan::INCLUDE);
+    let content = sources.fingerprint();
     let loaded = Load::first(&config, &process).map_err(|report| StartError::Config(report.human()))?;
     let (plan, report) = loaded;
     if !report.is_empty() {
@@ -112,7 +114,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         tokio::spawn(admin.serve(state.clone()))
     });
     state.warm_up().await;
-    tokio::spawn(reload::Watch::begin(state.clone(), content).map_err(system)?.run());
+    tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());
     println!("ready {}", state.summary());
     // Without a supervisor there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -10,7 +10,6 @@
 //! A clock re-reads every half minute as well, for file systems that tell nothing.
 
 use std::collections::BTreeSet;
-use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,7 +19,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::State;
-use crate::secret::Outcome;
+use crate::config::Sources;
+use crate::plan::INCLUDE;
+use crate::secret::{Outcome, folders_of};
 
 /// Events of one change come in bursts; what follows within this time belongs to it.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -33,27 +34,28 @@ pub struct Watch {
     hangup: Signal,
     watcher: Directories,
     changed: mpsc::Receiver<()>,
-    /// Of the file as it was last loaded.
+    sources: Sources,
+    /// Of the files as they were last loaded.
     content: u64,
 }
 
 impl Watch {
-    /// Begins to watch. `content` is the fingerprint of the file from before it was loaded.
+    /// Begins to watch. `content` is the fingerprint of the `sources` from before they were loaded.
     ///
     /// # Errors
     /// When the process may not handle signals.
-    pub fn begin(state: Arc<State>, content: u64) -> std::io::Result<Self> {
+    pub fn begin(state: Arc<State>, sources: Sources, content: u64) -> std::io::Result<Self> {
         let (events, changed) = mpsc::channel::<()>(1);
         let hangup = signal(SignalKind::hangup())?;
         let mut watcher = Directories::new(events);
-        watcher.follow(&state.directories());
-        Ok(Self { state, hangup, watcher, changed, content })
+        watcher.follow(&directories(&state, &sources));
+        Ok(Self { state, hangup, watcher, changed, sources, content })
     }
 
     /// Watches until the process ends.
     pub async fn run(self) {
-        let Self { state, mut hangup, mut watcher, mut changed, mut content } = self;
-        // Once at the start: the file may have changed between its loading and the first watch.
+        let Self { state, mut hangup, mut watcher, mut changed, mut sources, mut content } = self;
+        // Once at the start: a file may have changed between its loading and the first watch.
         let mut wait = Duration::ZERO;
         loop {
             let forced = tokio::select! {
@@ -66,21 +68,27 @@ impl Watch {
             };
             wait = POLL;
             // Before the files are read, so that what changes from here on is noticed.
-            watcher.follow(&state.directories());
+            watcher.follow(&directories(&state, &sources));
             let working = state.clone();
             // File reads and compilation block: never on a worker that serves requests.
             let refreshed = tokio::task::spawn_blocking(move || {
                 refresh_secrets(&working);
                 working.refresh_certificates();
-                fingerprint(working.config())
+                let now = sources.fingerprint();
+                (sources, now)
             })
             .await;
-            let Ok(now) = refreshed else { continue };
+            let Ok((looked_at, now)) = refreshed else {
+                sources = Sources::new(state.config().to_owned(), INCLUDE);
+                continue;
+            };
+            sources = looked_at;
             if forced || now != content {
                 content = now;
                 apply(&state).await;
-                // A new plan may have secrets in other directories.
-                watcher.follow(&state.directories());
+                // A new plan may have secrets and files in other directories; where it is refused as well, as a change there
+                // may be what it lacks.
+                watcher.follow(&directories(&state, &sources));
             }
             if forced {
                 state.shared.access_log.reopen();
@@ -89,12 +97,17 @@ impl Watch {
     }
 }
 
-/// A hash of a file as it is now; an unreadable one has its own.
-#[must_use]
-pub fn fingerprint(file: &Path) -> u64 {
-    let mut hasher = std::collections::hash_map::DefaultHasher::new();
-    std::fs::read(file).ok().hash(&mut hasher);
-    hasher.finish()
+/// Every directory whose changes matter.
+fn directories(state: &State, sources: &Sources) -> BTreeSet<PathBuf> {
+    let mut all = state.directories();
+    sources.files().for_each(|file| folders_of(file, &mut all));
+    for folder in sources.folders() {
+        // One that does not exist is waited for where it would be made.
+        let there = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.is_dir());
+        // As for a file in it: the folder may be a link that is swapped as well.
+        folders_of(&there.unwrap_or(folder).join("*"), &mut all);
+    }
+    all
 }
 
 async fn settle(changed: &mut mpsc::Receiver<()>) {

@@ -13,9 +13,8 @@ use crate::config::{self, Report};
 use crate::exchange::target;
 use crate::names::ListenerName;
 use crate::plan::diff::Fixed;
-use crate::plan::{Listener, Options, Plan, Process, Routed, Secrets, TlsFiles};
+use crate::plan::{self, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles};
 use crate::proxy::{Shared, cache};
-use crate::secret::folders_of;
 use crate::telemetry::labels::{ObjectKind, PurgeScope};
 use crate::telemetry::metrics::catalogue::Metric;
 
@@ -39,7 +38,7 @@ impl Load {
     /// # Errors
     /// A report with every mistake.
     pub fn with(config: &Path, process: &Process, secrets: Secrets) -> Result<(Plan, Report), Report> {
-        let document = config::load(config)?;
+        let document = config::load(config, plan::INCLUDE)?;
         let check = |files: &[TlsFiles]| match Certificates::load(&certificate_files(files)) {
             Ok(_) => Ok(()),
             Err(why) => Err(why.to_string()),
@@ -228,11 +227,10 @@ impl State {
         }
     }
 
-    /// The directories whose changes matter.
+    /// The directories of secrets and certificates, whose changes matter.
     #[must_use]
     pub fn directories(&self) -> BTreeSet<PathBuf> {
         let mut all = BTreeSet::new();
-        folders_of(&self.config, &mut all);
         all.extend(self.shared.process.secrets.directories());
         all.extend(self.certificates.iter().flat_map(|certificates| certificates.directories()));
         all
