@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header;
+use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
@@ -23,9 +24,10 @@ pub const READ_AHEAD_BYTES: usize = 64 << 10;
 ///
 /// # Errors
 /// [`Fault::BodyTooLarge`].
-pub fn check_declared(session: &Session, route: &Route) -> Result<(), Fault> {
-    let declared = session
-        .get_header(header::CONTENT_LENGTH)
+pub fn check_declared(head: &RequestHeader, route: &Route) -> Result<(), Fault> {
+    let declared = head
+        .headers
+        .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<u64>().ok());
     match declared {

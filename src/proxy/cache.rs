@@ -6,7 +6,7 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora::cache::key::HashBinary;
 use pingora::cache::{CacheKey, CacheMeta, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -18,29 +18,76 @@ use crate::cache::freshness::{self, Policy, RequestFacts, Verdict};
 use crate::cache::key::{KeyParts, MethodClass, canonical_query};
 use crate::cache::status::{Forward, Outcome, Source as CacheSource};
 use crate::cache::vary::{self, Vary};
-use crate::exchange::Source;
+use crate::exchange::{Exchange, Source};
 use crate::plan::Route;
 use crate::policy::{Fault, forwarding};
 use crate::telemetry::labels::CacheResult;
 
 /// `request_cache_filter`: turns the cache on where the route caches and the request is one that may be answered from it.
 pub fn enable(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
-    let Some(route) = ctx.route.as_ref().filter(|route| route.settings.cache.is_some()) else { return };
-    // A body on a GET has no meaning that a key could hold: such a request goes by itself (cache poisoning by a fat GET).
-    let plain =
-        MethodClass::of(&ctx.exchange.method).is_some() && session.as_downstream_mut().is_body_empty();
-    if !plain || session.is_upgrade_req() || route.upstream.is_none() {
+    let Some(route) = ctx.route.as_ref() else { return };
+    let request = Request {
+        method: &ctx.exchange.method,
+        has_body: !session.as_downstream_mut().is_body_empty(),
+        upgrades: session.is_upgrade_req(),
+    };
+    if looks_up(route, request).is_err() {
         return;
     }
-    // A parameter that is no part of the key must not reach the upstream either, or it could spoil the entry for everybody.
-    if let (Some(settings), Some(query)) = (&route.settings.cache, &ctx.exchange.query)
-        && let std::borrow::Cow::Owned(kept) = canonical_query(query, &settings.ignored_parameters)
-    {
-        ctx.exchange.query = (!kept.is_empty()).then_some(kept);
-    }
+    drop_ignored(route, &mut ctx.exchange);
     ctx.cache.looked_up = true;
     ctx.cache.epoch = Some(gateway.shared.zone.epoch());
     gateway.shared.zone.enable(&mut session.cache, usize::MAX);
+}
+
+/// What of a request decides whether the cache is asked.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Whether it has a body.
+    pub has_body: bool,
+    /// Whether it offers another protocol.
+    pub upgrades: bool,
+}
+
+/// Why the cache is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// The route has no `cache`.
+    Off,
+    /// Only GET and HEAD are answered from it.
+    Method,
+    /// A body on a GET has no meaning that a key could hold: such a request goes by itself (cache poisoning by a fat GET).
+    Body,
+    /// It asks for another protocol.
+    Upgrade,
+}
+
+/// Whether the cache is asked for a request of this route.
+///
+/// # Errors
+/// Why it is not.
+pub fn looks_up(route: &Route, request: Request<'_>) -> Result<(), Bypass> {
+    if route.settings.cache.is_none() || route.upstream.is_none() {
+        return Err(Bypass::Off);
+    }
+    if MethodClass::of(request.method).is_none() {
+        return Err(Bypass::Method);
+    }
+    if request.has_body {
+        return Err(Bypass::Body);
+    }
+    if request.upgrades { Err(Bypass::Upgrade) } else { Ok(()) }
+}
+
+/// A parameter that is no part of the key must not reach the upstream either, or it could spoil the entry for everybody.
+pub fn drop_ignored(route: &Route, exchange: &mut Exchange) {
+    if let (Some(settings), Some(query)) = (&route.settings.cache, &exchange.query)
+        && let std::borrow::Cow::Owned(kept) = canonical_query(query, &settings.ignored_parameters)
+    {
+        exchange.query = (!kept.is_empty()).then_some(kept);
+    }
 }
 
 /// `cache_key_callback`.
@@ -48,18 +95,26 @@ pub fn enable(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
 /// # Errors
 /// Never where [`enable`] said yes.
 pub fn key(session: &Session, ctx: &Ctx) -> pingora::Result<CacheKey> {
-    let Some((route, settings)) = ctx.route.as_ref().and_then(|r| r.settings.cache.as_ref().map(|c| (r, c)))
-    else {
-        return Err(Error::explain(pingora::ErrorType::InternalError, "no cache on this route"));
-    };
+    ctx.route
+        .as_ref()
+        .and_then(|route| with_key(route, &ctx.exchange, &session.req_header().headers, |parts| parts.key()))
+        .ok_or_else(|| Error::explain(pingora::ErrorType::InternalError, "no cache on this route"))
+}
+
+/// Hands the parts of the key of a request to `make`; `None` where the route does not cache.
+pub fn with_key<T>(
+    route: &Route,
+    exchange: &Exchange,
+    fields: &HeaderMap,
+    make: impl FnOnce(&KeyParts<'_>) -> T,
+) -> Option<T> {
+    let settings = route.settings.cache.as_ref()?;
     // Every line: the upstream sees them all. A field that is absent has none, an empty one has one.
-    let fields = &session.req_header().headers;
     let headers: Vec<(&str, &[u8])> = settings
         .key_headers
         .iter()
         .flat_map(|name| fields.get_all(name).iter().map(move |line| (name.as_str(), line.as_bytes())))
         .collect();
-    let exchange = &ctx.exchange;
     let authority = exchange.authority();
     let query = canonical_query(exchange.query.as_deref().unwrap_or_default(), &settings.ignored_parameters);
     let parts = KeyParts {
@@ -72,7 +127,7 @@ pub fn key(session: &Session, ctx: &Ctx) -> pingora::Result<CacheKey> {
         query: &query,
         headers: &headers,
     };
-    Ok(parts.key())
+    Some(make(&parts))
 }
 
 /// `cache_vary_filter`: which variant of a stored answer this request wants.

@@ -2,12 +2,15 @@
 //!
 //! Normalise, client address, route, body limits, policies: in this order, before the cache is asked and the upstream is known.
 
-use http::{Method, StatusCode, Version, header};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Ctx, Gateway, body, failure, respond};
-use crate::exchange::{RequestId, Scheme, client, prefers_html, target};
-use crate::plan::Routed;
+use crate::exchange::{Exchange, RequestId, Scheme, client, prefers_html, target};
+use crate::plan::{Listener, Plan, Route, Routed};
 use crate::policy::reply::Body;
 use crate::policy::request_headers::REQUEST_ID;
 use crate::policy::{Reply, Verdict};
@@ -33,41 +36,31 @@ pub fn early(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) {
 /// # Errors
 /// When the client cannot be written to, or broke off while its body was read ahead.
 pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
-    if let Err(refusal) = understand(gateway, session, ctx) {
+    let head = session.req_header();
+    ctx.protocol = match head.version {
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    };
+    ctx.user_agent = head.headers.get(header::USER_AGENT).cloned();
+    if let Err(refusal) = understand(&gateway.listener, head, &mut ctx.exchange) {
         respond::send(session, ctx, &refusal.reply, refusal.reason).await?;
         return Ok(true);
     }
     as_http1(session, ctx)?;
-    if ctx.exchange.path == "*" {
-        // About the server as a whole (RFC 9110 §9.3.7): ours to answer, and no path that a route could match.
-        let reply =
-            Reply { status: StatusCode::NO_CONTENT, code: "options", headers: Vec::new(), body: Body::Empty };
-        respond::send(session, ctx, &reply, LocalReason::Respond).await?;
-        return Ok(true);
-    }
-    match ctx.plan.clone().route(&mut ctx.exchange, &session.req_header().headers) {
-        Routed::Route(route) => ctx.route = Some(route),
-        Routed::MethodNotAllowed(allowed) => {
-            let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-            let mut reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
-            if let Ok(value) = http::HeaderValue::try_from(list) {
-                reply = reply.with(header::ALLOW, value);
-            }
-            respond::send(session, ctx, &reply, LocalReason::Method).await?;
+    let route = match route(&ctx.plan, &mut ctx.exchange, &session.req_header().headers) {
+        Ok(route) => route,
+        Err(refusal) => {
+            respond::send(session, ctx, &refusal.reply, refusal.reason).await?;
             return Ok(true);
         }
-        Routed::NotFound => {
-            let reply = Reply::problem(StatusCode::NOT_FOUND, "no_route");
-            respond::send(session, ctx, &reply, LocalReason::NoRoute).await?;
-            return Ok(true);
-        }
-    }
-    let Some(route) = ctx.route.clone() else { return Ok(false) };
+    };
+    ctx.route = Some(route.clone());
     if ctx.background {
         // Limits and answers of our own were settled when the client asked; this is the cache's own errand.
         return Ok(false);
     }
-    if let Err(fault) = body::check_declared(session, &route) {
+    if let Err(fault) = body::check_declared(session.req_header(), &route) {
         ctx.shared.process.metrics.process().body_limit(BodyStage::Declared);
         return refuse(session, ctx, fault).await;
     }
@@ -127,9 +120,38 @@ async fn refuse(session: &mut Session, ctx: &mut Ctx, fault: crate::policy::Faul
     Ok(true)
 }
 
-struct Refusal {
-    reply: Box<Reply>,
-    reason: LocalReason,
+/// An answer of ours before any policy was asked.
+pub struct Refusal {
+    /// What the client gets.
+    pub reply: Box<Reply>,
+    /// Why, for the metrics.
+    pub reason: LocalReason,
+}
+
+/// Which route takes the request.
+///
+/// # Errors
+/// What is answered where none does.
+pub fn route(plan: &Plan, exchange: &mut Exchange, headers: &HeaderMap) -> Result<Arc<Route>, Refusal> {
+    let refusal = |reply, reason| Err(Refusal { reply: Box::new(reply), reason });
+    if exchange.path == "*" {
+        // About the server as a whole (RFC 9110 §9.3.7): ours to answer, and no path that a route could match.
+        let reply =
+            Reply { status: StatusCode::NO_CONTENT, code: "options", headers: Vec::new(), body: Body::Empty };
+        return refusal(reply, LocalReason::Respond);
+    }
+    match plan.route(exchange, headers) {
+        Routed::Route(route) => Ok(route),
+        Routed::MethodNotAllowed(allowed) => {
+            let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            let mut reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+            if let Ok(value) = http::HeaderValue::try_from(list) {
+                reply = reply.with(header::ALLOW, value);
+            }
+            refusal(reply, LocalReason::Method)
+        }
+        Routed::NotFound => refusal(Reply::problem(StatusCode::NOT_FOUND, "no_route"), LocalReason::NoRoute),
+    }
 }
 
 fn bad_request(code: &'static str) -> Refusal {
@@ -150,20 +172,15 @@ fn bad_target(why: target::BadTarget) -> Refusal {
 }
 
 /// Fills in the facts: what is asked, of whom, by whom.
-fn understand(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let head = session.req_header();
-    let exchange = &mut ctx.exchange;
+///
+/// # Errors
+/// What is answered to a request that has no unambiguous meaning.
+pub fn understand(listener: &Listener, head: &RequestHeader, exchange: &mut Exchange) -> Result<(), Refusal> {
     exchange.method = head.method.clone();
-    ctx.protocol = match head.version {
-        Version::HTTP_2 => "HTTP/2.0",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    };
-    ctx.user_agent = head.headers.get(header::USER_AGENT).cloned();
     let field = |name: header::HeaderName| head.headers.get(name).map(http::HeaderValue::as_bytes);
     exchange.wants_html = prefers_html(field(header::ACCEPT));
 
-    let trusted = &gateway.listener.trusted;
+    let trusted = &listener.trusted;
     exchange.peer_is_trusted = trusted.contains(exchange.peer.ip());
     exchange.client = client::client_address(
         exchange.peer.ip(),

@@ -5,6 +5,7 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{Ctx, held};
+use crate::exchange::Exchange;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
 
@@ -31,10 +32,24 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// The fault is kept in `ctx`; the error only ends the attempt.
 pub fn filter(session: &Session, head: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Result<()> {
     let Some(route) = ctx.route.clone() else { return held::fail(ctx, Fault::Internal) };
-    match prepare(session, head, ctx, &route) {
+    match prepare(
+        head,
+        &mut ctx.exchange,
+        &route,
+        Way { endpoint: ctx.endpoint, caches: session.cache.enabled() },
+    ) {
         Ok(()) => Ok(()),
         Err(fault) => held::fail(ctx, fault),
     }
+}
+
+/// What of an attempt shows in the outgoing head.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// Which endpoint it goes to.
+    pub endpoint: usize,
+    /// Whether the answer may be stored: then it is asked for as a whole.
+    pub caches: bool,
 }
 
 /// Rewrites, filters, injects: the part that both paths share.
@@ -42,11 +57,21 @@ pub fn filter(session: &Session, head: &mut RequestHeader, ctx: &mut Ctx) -> pin
 /// # Errors
 /// A [`Fault`]: nothing is sent.
 pub fn prepare(
-    session: &Session,
     head: &mut RequestHeader,
-    ctx: &mut Ctx,
+    exchange: &mut Exchange,
     route: &Route,
+    way: Way,
 ) -> Result<(), Fault> {
+    begin(head, exchange, route, way)?;
+    route.chain.upstream_request_filter(head, exchange)?;
+    finish(head, route, way)
+}
+
+/// What is done to the outgoing head before the policies are asked.
+///
+/// # Errors
+/// A [`Fault`]: nothing is sent.
+pub fn begin(head: &mut RequestHeader, exchange: &Exchange, route: &Route, way: Way) -> Result<(), Fault> {
     let Some(upstream) = route.upstream.as_ref() else { return Err(Fault::Internal) };
     let internal = |_| Fault::Internal;
     // One field for all cookies: HTTP/2 clients may send them in crumbs (RFC 9113 §8.2.3).
@@ -70,16 +95,23 @@ pub fn prepare(
     // Host is ours to say. Pingora checks that it agrees with the target: `rewrite`, which every route to an upstream has, sets a
     // target without the client's authority.
     let host = match upstream.kind {
-        UpstreamKind::Api => upstream.upstream.authority(ctx.endpoint).to_owned(),
-        UpstreamKind::App => ctx.exchange.authority(),
+        UpstreamKind::Api => upstream.upstream.authority(way.endpoint).to_owned(),
+        UpstreamKind::App => exchange.authority(),
     };
-    head.insert_header(header::HOST, host).map_err(internal)?;
-    route.chain.upstream_request_filter(head, &mut ctx.exchange)?;
-    if route.settings.json.is_some() || upstream.kind == UpstreamKind::Api {
+    head.insert_header(header::HOST, host).map_err(internal)
+}
+
+/// What is done to it after them.
+///
+/// # Errors
+/// A [`Fault`]: nothing is sent.
+pub fn finish(head: &mut RequestHeader, route: &Route, way: Way) -> Result<(), Fault> {
+    let is_api = route.upstream.as_ref().is_some_and(|upstream| upstream.kind == UpstreamKind::Api);
+    if route.settings.json.is_some() || is_api {
         // Our own origin is erased from JSON, which a coded body would hide.
-        head.insert_header(header::ACCEPT_ENCODING, "identity").map_err(internal)?;
+        head.insert_header(header::ACCEPT_ENCODING, "identity").map_err(|_| Fault::Internal)?;
     }
-    if session.cache.enabled() && head.method == Method::HEAD {
+    if way.caches && head.method == Method::HEAD {
         head.set_method(Method::GET);
     }
     Ok(())
@@ -103,11 +135,12 @@ fn join_cookies(head: &mut RequestHeader) -> Result<(), Fault> {
     head.insert_header(header::COOKIE, value).map_err(|_| Fault::Internal)
 }
 
-/// The outgoing head for our own exchange: a copy of the client's, without what belongs to its connection.
+/// The outgoing head for our own exchange: a copy of the client's, without what belongs to its connection, and whole where the answer
+/// may be stored.
 ///
 /// # Errors
 /// [`Fault::BadTarget`] when `Connection` nominates what it may not.
-pub fn copy_of(client: &RequestHeader, has_body: bool) -> Result<RequestHeader, Fault> {
+pub fn copy_of(client: &RequestHeader, has_body: bool, caches: bool) -> Result<RequestHeader, Fault> {
     // Without the map of original letter case: names are compared without it (RFC 9110 §5.1), and each field that is set or removed
     // would be looked up twice.
     let mut head = RequestHeader::from(client.as_owned_parts());
@@ -125,8 +158,24 @@ pub fn copy_of(client: &RequestHeader, has_body: bool) -> Result<RequestHeader, 
         head.remove_header(name);
     }
     head.set_version(Version::HTTP_11);
+    if caches {
+        // What is stored must be whole: no ranges, and no condition that could turn it into a 304.
+        for name in STORE_NEEDS_WHOLE {
+            head.remove_header(&name);
+        }
+    }
     Ok(head)
 }
+
+/// Fields that ask for a part, or for nothing if unchanged.
+const STORE_NEEDS_WHOLE: [header::HeaderName; 6] = [
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
 
 /// The fields that `Connection` names. At most ten, and none that a client must not be able to take away.
 fn nominated(client: &RequestHeader) -> Result<Vec<HeaderName>, Fault> {
@@ -170,16 +219,16 @@ mod tests {
     fn rfc9110_7_6_1_connection_options_are_removed() {
         let client =
             request(&[("connection", "x-a, keep-alive"), ("x-a", "1"), ("x-b", "2"), ("te", "trailers")]);
-        let head = copy_of(&client, false).expect("a sound request");
+        let head = copy_of(&client, false, false).expect("a sound request");
         let left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["x-b"]);
     }
 
     #[test]
     fn a_client_cannot_nominate_the_host_away() {
-        assert_eq!(copy_of(&request(&[("connection", "host")]), false).err(), Some(Fault::BadTarget));
+        assert_eq!(copy_of(&request(&[("connection", "host")]), false, false).err(), Some(Fault::BadTarget));
         assert_eq!(
-            copy_of(&request(&[("connection", "a,b,c,d,e,f,g,h,i,j")]), false).err(),
+            copy_of(&request(&[("connection", "a,b,c,d,e,f,g,h,i,j")]), false, false).err(),
             Some(Fault::BadTarget)
         );
     }

@@ -12,7 +12,8 @@ use pingora_proxy::Session;
 
 use crate::plan::Route;
 use crate::policy::Fault;
-use crate::proxy::{Ctx, Gateway, body, failure, upstream, upstream_request};
+use crate::proxy::upstream_request::{self, Way};
+use crate::proxy::{Ctx, Gateway, body, failure, upstream};
 
 /// An answer whose head was read and whose body was not.
 pub struct Answer {
@@ -226,14 +227,9 @@ fn outgoing(
     is_h2: bool,
 ) -> Result<RequestHeader, Fault> {
     let whole = session.as_downstream_mut().is_body_done();
-    let mut head = upstream_request::copy_of(session.req_header(), has_body)?;
-    if session.cache.enabled() {
-        // What is stored must be whole: no ranges, and no condition that could turn it into a 304.
-        for name in STORE_NEEDS_WHOLE {
-            head.remove_header(&name);
-        }
-    }
-    upstream_request::prepare(session, &mut head, ctx, route)?;
+    let way = Way { endpoint: ctx.endpoint, caches: session.cache.enabled() };
+    let mut head = upstream_request::copy_of(session.req_header(), has_body, way.caches)?;
+    upstream_request::prepare(&mut head, &mut ctx.exchange, route, way)?;
     let internal = |_| Fault::Internal;
     if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
         if whole {
@@ -252,16 +248,6 @@ fn outgoing(
     }
     Ok(head)
 }
-
-/// Fields that ask for a part, or for nothing if unchanged.
-const STORE_NEEDS_WHOLE: [header::HeaderName; 6] = [
-    header::RANGE,
-    header::IF_RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-];
 
 /// HTTP/2 has no `Host`: scheme and authority are part of the target (RFC 9113 §8.3.1).
 fn as_h2(head: &mut RequestHeader, ctx: &Ctx, route: &Route) -> Result<(), Fault> {

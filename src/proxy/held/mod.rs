@@ -29,11 +29,14 @@ use crate::policy::Fault;
 /// Whether the miss of this request is ours to fetch.
 #[must_use]
 pub fn takes(session: &Session, ctx: &Ctx, route: &Route) -> bool {
-    if route.upstream.is_none() {
-        return false;
-    }
     let upgrades = session.is_upgrade_req() && upstream_request::upgrades(session.req_header(), route);
-    ctx.body.whole_ahead || (route.holds_answer() && !upgrades)
+    (ctx.body.whole_ahead && route.upstream.is_some()) || holds(route, upgrades)
+}
+
+/// Whether answers of this route are held, as far as the head of a request tells; `upgrades`: it opens a tunnel.
+#[must_use]
+pub fn holds(route: &Route, upgrades: bool) -> bool {
+    route.upstream.is_some() && route.holds_answer() && !upgrades
 }
 
 /// Makes the exchange. `true`: Pingora goes on, with the fault that `ctx` holds or on its own path.
