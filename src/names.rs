@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest name, in bytes. Long enough for `team/route`, short enough for a metric label.
+/// The longest name, in bytes, `team/route` as a whole. Short enough for a metric label.
 pub const MAX_NAME_BYTES: usize = 63;
 
 /// Why a text is no name. The operator's fault; shown beside the place in the YAML.
@@ -17,6 +17,8 @@ pub enum NameError {
     Empty,
     /// More than [`MAX_NAME_BYTES`] bytes.
     TooLong,
+    /// More than [`MAX_NAME_BYTES`] bytes once the team's name and a slash stand before it.
+    TooLongWithTeam,
     /// A character outside `a-z 0-9 - _ .`, or a first character that is not a letter or digit.
     BadCharacter(char),
 }
@@ -26,6 +28,12 @@ impl fmt::Display for NameError {
         match self {
             Self::Empty => f.write_str("a name cannot be empty"),
             Self::TooLong => write!(f, "a name has at most {MAX_NAME_BYTES} characters"),
+            Self::TooLongWithTeam => {
+                write!(
+                    f,
+                    "a name has at most {MAX_NAME_BYTES} characters, the team's name and the slash included"
+                )
+            }
             Self::BadCharacter(c) => {
                 write!(
                     f,
@@ -96,6 +104,10 @@ name_type!(
     RouteName
 );
 name_type!(
+    /// The name of a team whose routes stand in files of their own: what stands before the slash in their names.
+    TeamName
+);
+name_type!(
     /// The YAML name of an upstream. Never its host: this one may be seen by operators, not by clients.
     UpstreamName
 );
@@ -111,6 +123,27 @@ name_type!(
     /// The name of a rate limit within its route: the policy name in `RateLimit-Policy`.
     LimitName
 );
+
+impl RouteName {
+    /// The name of a team's route: `checkout/pay`. Only this has a slash in it, so no route of another file can be called so.
+    ///
+    /// # Errors
+    /// [`NameError`] when `route` is no name by itself, or both together are too long.
+    pub fn of_team(team: &TeamName, route: &str) -> Result<Self, NameError> {
+        check(route)?;
+        let whole = format!("{team}/{route}");
+        if whole.len() > MAX_NAME_BYTES {
+            return Err(NameError::TooLongWithTeam);
+        }
+        Ok(Self(Arc::from(whole)))
+    }
+
+    /// The team's part of the name; `None` for a route of the main file.
+    #[must_use]
+    pub fn team(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(team, _)| team)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -132,5 +165,16 @@ mod tests {
         assert_eq!(RouteName::parse("a\"b"), Err(NameError::BadCharacter('"')));
         assert_eq!(RouteName::parse(&"a".repeat(64)), Err(NameError::TooLong));
         assert!(RouteName::parse(&"a".repeat(63)).is_ok(), "63 characters are the most");
+    }
+    #[test]
+    fn the_name_of_a_teams_route_begins_with_the_team() {
+        let team = TeamName::parse("checkout").expect("a name");
+        let name = RouteName::of_team(&team, "pay").expect("a name");
+        assert_eq!((name.as_str(), name.team()), ("checkout/pay", Some("checkout")));
+        assert_eq!(RouteName::parse("pay").expect("a name").team(), None);
+        assert_eq!(RouteName::parse("checkout/pay"), Err(NameError::BadCharacter('/')));
+        assert_eq!(RouteName::of_team(&team, "a/b"), Err(NameError::BadCharacter('/')));
+        assert!(RouteName::of_team(&team, &"a".repeat(54)).is_ok(), "63 characters in all");
+        assert_eq!(RouteName::of_team(&team, &"a".repeat(55)), Err(NameError::TooLongWithTeam));
     }
 }

@@ -1,4 +1,5 @@
-//! What an app team sees: each `check/*.yaml` is given to the real binary, and exit code, stdout and stderr are next to it.
+//! What an app team sees: each `check/*.yaml` is given to the real binary, and exit code, stdout and stderr are next to it. A
+//! folder is one example of several files, of which `portcullis.yaml` is the main one.
 //!
 //! A first line `# arguments: ...` adds arguments. `BLESS=1` writes the expected texts anew; read the difference before you commit it.
 
@@ -29,6 +30,19 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// Copies a file, or a folder with everything in it.
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        std::fs::copy(from, to).expect("copied");
+        return;
+    }
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
+}
+
 /// Exit code, then what stands on stdout, then on stderr.
 fn check(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
@@ -54,13 +68,15 @@ fn every_mistake_is_told_as_expected() {
     let mut wrong = Vec::new();
     for entry in std::fs::read_dir(&examples).expect("the folder of examples") {
         let file = entry.expect("an entry").path();
-        if file.extension().is_none_or(|extension| extension != "yaml") {
+        if !file.is_dir() && file.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
         seen += 1;
         let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
-        let text = std::fs::read_to_string(&file).expect("an example");
-        std::fs::write(folder.path().join(name), &text).expect("written");
+        copy(&file, &folder.path().join(name));
+        let main = if file.is_dir() { format!("{name}/portcullis.yaml") } else { name.to_owned() };
+        let name = main.as_str();
+        let text = std::fs::read_to_string(folder.path().join(name)).expect("an example");
         let first = text.lines().next().unwrap_or_default();
         let mut arguments: Vec<&str> =
             first.strip_prefix("# arguments: ").unwrap_or_default().split_whitespace().collect();

@@ -2,7 +2,7 @@
 //!
 //! A code is what a person searches for and what a dashboard groups by, so it never changes its meaning and is never used
 //! again for something else. The first two digits are the group: 01 the file as text, 02 the shape of the document,
-//! 03 values and units, 04 references between blocks, 05 routes, 06 secrets. Nothing here decides when a code applies:
+//! 03 values and units, 04 references between blocks, 05 routes, 06 secrets, 07 teams. Nothing here decides when a code applies:
 //! the room that finds the problem does.
 
 macro_rules! codes {
@@ -52,6 +52,7 @@ codes! {
     SECRET_INVALID = "PC0603": "a secret whose value cannot be used";
     CLEARTEXT_SECRET = "PC0604": "a secret that would travel without encryption";
     PRIVATE_ADDRESS = "PC0605": "an upstream at a private address without `allowPrivate`";
+    NOT_FOR_TEAMS = "PC0701": "a block in a team's file that belongs into the main file";
 }
 
 /// What `code` means, in one line.

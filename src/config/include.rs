@@ -266,7 +266,7 @@ impl Reader {
             }
             Ok(found) if found.files.is_empty() => {
                 problems
-                    .warning(codes::NO_EFFECT, &wanted.at, format!("no file is called like `{pattern}`"))
+                    .warning(codes::NO_EFFECT, &wanted.at, format!("no file matches `{pattern}`"))
                     .help("patterns start at the folder of this file");
                 Vec::new()
             }
@@ -391,7 +391,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "PC0506 main.yaml:2 no file is called like `none/*.yaml`",
+                "PC0506 main.yaml:2 no file matches `none/*.yaml`",
                 "PC0101 main.yaml:3 there is no file `missing.yaml`",
                 "PC0101 main.yaml:4 `d` is a folder",
                 "PC0303 main.yaml:5 `d/**/x` would look into every folder below, and `**` is not supported",

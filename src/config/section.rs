@@ -105,6 +105,11 @@ impl Section {
 
     /// The value of `key`, which must be there.
     pub fn require(&self, key: &str, problems: &mut Problems) -> Option<Self> {
+        self.require_or(key, None, problems)
+    }
+
+    /// The value of `key`, which must be there; `help` says more where it is not.
+    pub fn require_or(&self, key: &str, help: Option<&str>, problems: &mut Problems) -> Option<Self> {
         if !self.value().is_mapping() {
             self.wrong_type("a map", problems);
             return None;
@@ -112,7 +117,8 @@ impl Section {
         let found = self.get(key);
         // A key that `check_keys` took for a misspelling of this one was reported already.
         if found.is_none() && !problems.is_meant(&self.path, key) {
-            problems.error(codes::MISSING_KEY, &self.path, words::missing_key(key)).on_key();
+            let problem = problems.error(codes::MISSING_KEY, &self.path, words::missing_key(key)).on_key();
+            help.map(|help| problem.help(help));
         }
         found
     }
@@ -144,6 +150,17 @@ impl Section {
 
     /// Refuses keys that are neither `known` nor `planned`, those that are only planned, and those without a value.
     pub fn check_keys(&self, known: &[&str], planned: &[&str], problems: &mut Problems) {
+        self.check_keys_but(known, planned, &[], problems);
+    }
+
+    /// The same, but says nothing of the keys that belong `elsewhere`: the caller knows where.
+    pub fn check_keys_but(
+        &self,
+        known: &[&str],
+        planned: &[&str],
+        elsewhere: &[&str],
+        problems: &mut Problems,
+    ) {
         let Value::Mapping(mapping) = self.value() else {
             return self.wrong_type("a map", problems);
         };
@@ -153,6 +170,9 @@ impl Section {
                 continue;
             };
             let at = self.path.key(key);
+            if elsewhere.contains(&key.as_str()) {
+                continue;
+            }
             if planned.contains(&key.as_str()) {
                 let message = format!("`{key}` is known, but not supported by this version");
                 problems.error(codes::NOT_SUPPORTED, &at, message).on_key();

@@ -5,6 +5,7 @@
 //! resolved names, metrics) lives in [`Process`] and is only referred to from here.
 
 pub mod diff;
+mod files;
 pub mod listeners;
 pub mod matching;
 pub mod route;
@@ -131,6 +132,8 @@ pub struct Plan {
     pub drain_delay: Duration,
     /// The document as written, for the admin side: it holds references to secrets, never their values.
     pub shown: serde_json::Value,
+    /// The included files in the same manner, by name.
+    pub included: BTreeMap<String, serde_json::Value>,
     /// Every route; the router's index points here.
     pub routes: Vec<Arc<Route>>,
     /// Every upstream.
@@ -227,12 +230,22 @@ enum LogWord {
     Off,
 }
 
-const KNOWN: [&str; 9] =
-    ["version", "listeners", "admin", "cache", "accessLog", "shutdown", "secrets", "upstreams", "routes"];
+const KNOWN: [&str; 10] = [
+    "version",
+    "listeners",
+    "admin",
+    "cache",
+    "accessLog",
+    "shutdown",
+    "secrets",
+    "upstreams",
+    files::ROUTES,
+    INCLUDE,
+];
 /// The key of the main file that names further files, for [`crate::config::load`].
 pub const INCLUDE: &str = "include";
 
-const PLANNED: [&str; 5] = [INCLUDE, "owners", "metrics", "plugins", "tracing"];
+const PLANNED: [&str; 4] = ["owners", "metrics", "plugins", "tracing"];
 
 fn compile(
     document: &Document,
@@ -259,13 +272,15 @@ fn compile(
 
     let secrets = Slots::read(&root, process, options, problems);
     let upstreams = upstreams::Declared::read(&root, &secrets, problems);
-    let compiled = route::compile(&root, &upstreams, &secrets, process, options, problems);
+    let main_keys: Vec<&str> = KNOWN.into_iter().chain(PLANNED).collect();
+    let files = files::read(document, &main_keys, problems);
+    let compiled = route::compile(&files, &upstreams, &secrets, process, options, problems);
     let admin_token = admin
         .as_ref()
         .and_then(|admin| admin.token.as_ref())
         .and_then(|(name, at)| secrets.get(name, at, problems));
     // Behind a misspelled name everything looks unused: such warnings are only worth something without mistakes.
-    if !problems.has_errors() {
+    if !problems.has_errors() && document.is_whole() {
         secrets.warn_of_unused(&root, problems);
         upstreams.warn_of_unused(&root, problems);
     }
@@ -283,12 +298,17 @@ fn compile(
         grace: grace.map_or(DEFAULT_GRACE, |span| span.0),
         drain_delay: drain_delay.map_or(Duration::ZERO, |span| span.0),
         shown: serde_json::to_value(root.value()).unwrap_or_default(),
+        included: document.included().iter().map(included).collect(),
         routes,
         upstreams,
         secrets: secrets.names(),
         admin_token,
         router,
     })
+}
+
+fn included(file: &Section) -> (String, serde_json::Value) {
+    (file.place().file.to_string(), serde_json::to_value(file.value()).unwrap_or_default())
 }
 
 fn check_version(root: &Section, problems: &mut Problems) {

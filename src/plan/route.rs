@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::files::{Owner, RouteFile};
 use super::router::{PathPattern, RouteMatch, RouteProblem, Router};
 use super::upstreams::{Declared, Entry, UpstreamPlan};
 use super::{Options, Process, Slots, matching};
 use crate::config::{Problems, Section, codes};
-use crate::names::{RouteName, UpstreamName};
+use crate::names::{NameError, RouteName, UpstreamName};
 use crate::policy::errors::Errors;
 use crate::policy::origin::{ReverseMap, WayBack};
 use crate::policy::{Build, Chain, KINDS, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
@@ -66,32 +67,35 @@ const KNOWN: [&str; 12] = [
     "cache",
     "response",
 ];
-const PLANNED: [&str; 9] = ["when", "split", "mirror", "cors", "access", "auth", "wasm", "slo", "team"];
+const PLANNED: [&str; 8] = ["when", "split", "mirror", "cors", "access", "auth", "wasm", "slo"];
 
 /// Every route, the index over them and the upstreams they use.
 type Compiled = (Vec<Arc<Route>>, Router, BTreeMap<UpstreamName, Arc<UpstreamPlan>>);
 
 /// Compiles all routes; `None` where a mistake makes that impossible.
 pub(super) fn compile(
-    root: &Section,
+    files: &[RouteFile],
     declared: &Declared,
     secrets: &Slots,
     process: &Process,
     options: &Options<'_>,
     problems: &mut Problems,
 ) -> Option<Compiled> {
-    let section = root.require("routes", problems)?;
-    let items = section.items(problems);
-    if items.is_empty() && section.value().is_sequence() {
-        problems.error(codes::MISSING_KEY, section.path(), "no route, so every request would be a 404");
-    }
-    if items.len() > MAX_ROUTES {
-        problems.error(codes::BAD_VALUE, section.path(), format!("at most {MAX_ROUTES} routes"));
+    let all = || files.iter().flat_map(|file| file.routes.iter().map(move |route| (&file.owner, route)));
+    if let Some((_, first_too_many)) = all().nth(MAX_ROUTES) {
+        let message = format!("at most {MAX_ROUTES} routes, of all files together");
+        problems.error(codes::BAD_VALUE, first_too_many.path(), message);
         return None;
     }
-    let drafts: Vec<Draft<'_>> =
-        items.iter().filter_map(|item| draft(item, declared, secrets, process, problems)).collect();
-    duplicate_names(&drafts, problems);
+    let mut names = Vec::new();
+    let drafts: Vec<Draft<'_>> = all()
+        .filter_map(|(owner, item)| {
+            let name = name(item, owner, problems);
+            names.extend(name.clone().map(|name| (name, item)));
+            draft(item, name, declared, secrets, process, problems)
+        })
+        .collect();
+    duplicate_names(&names, problems);
 
     let matches: Vec<RouteMatch> = drafts.iter().map(|draft| draft.matched.clone()).collect();
     let router = match Router::build(&matches) {
@@ -114,6 +118,7 @@ pub(super) fn compile(
 
 fn draft<'a>(
     section: &Section,
+    name: Option<RouteName>,
     declared: &'a Declared,
     secrets: &Slots,
     process: &Process,
@@ -127,7 +132,6 @@ fn draft<'a>(
             problems,
         );
     }
-    let name = name(section, problems);
     let target = target(section, declared, problems);
     let matched =
         matching::read(section.get("match").as_ref(), name.as_ref().map_or("", RouteName::as_str), problems);
@@ -203,13 +207,29 @@ fn facts_of(entry: &Entry, reverse: &BTreeMap<UpstreamName, Arc<ReverseMap>>) ->
     }
 }
 
-fn name(section: &Section, problems: &mut Problems) -> Option<RouteName> {
+fn name(section: &Section, owner: &Owner, problems: &mut Problems) -> Option<RouteName> {
     let at = section.require("name", problems)?;
     let text = at.decode::<String>(problems)?;
-    match RouteName::parse(&text) {
+    let parsed = match owner {
+        Owner::Platform => RouteName::parse(&text),
+        Owner::Team(team) => RouteName::of_team(team, &text),
+        // Whether it is a name can be told; what the route is called cannot.
+        Owner::Unknown => RouteName::parse(&text),
+    };
+    match parsed {
+        Ok(_) if matches!(owner, Owner::Unknown) => None,
         Ok(name) => Some(name),
         Err(why) => {
-            problems.error(codes::BAD_NAME, at.path(), format!("`{text}` is no name: {why}"));
+            let problem = problems.error(codes::BAD_NAME, at.path(), format!("`{text}` is no name: {why}"));
+            match (why, owner) {
+                (NameError::BadCharacter('/'), Owner::Platform) => {
+                    problem.help("only the routes of a team's file have a slash in their names, and it is put there for them");
+                }
+                (NameError::BadCharacter('/'), _) => {
+                    problem.help("the team is put before it: in the file of `team: checkout`, `name: pay` is called `checkout/pay`");
+                }
+                _ => {}
+            }
             None
         }
     }
@@ -247,19 +267,15 @@ fn target<'a>(
     }
 }
 
-fn duplicate_names(drafts: &[Draft<'_>], problems: &mut Problems) {
-    let mut seen: BTreeMap<&str, &Section> = BTreeMap::new();
-    for draft in drafts {
-        if let Some(first) = seen.get(draft.name.as_str()) {
+fn duplicate_names(names: &[(RouteName, &Section)], problems: &mut Problems) {
+    let mut seen: BTreeMap<&RouteName, &Section> = BTreeMap::new();
+    for (name, section) in names {
+        if let Some(first) = seen.get(name) {
             problems
-                .error(
-                    codes::DUPLICATE_NAME,
-                    draft.section.path(),
-                    format!("two routes are called `{}`", draft.name),
-                )
+                .error(codes::DUPLICATE_NAME, section.path(), format!("two routes are called `{name}`"))
                 .related(first.path(), "the other one");
         } else {
-            seen.insert(draft.name.as_str(), &draft.section);
+            seen.insert(name, section);
         }
     }
 }

@@ -86,9 +86,11 @@ impl Watch {
             if forced || now != content {
                 content = now;
                 apply(&state).await;
-                // A new plan may have secrets and files in other directories; where it is refused as well, as a change there
-                // may be what it lacks.
-                watcher.follow(&directories(&state, &sources));
+            }
+            // A new plan may have secrets and files in other directories; where it is refused as well, as a change there may be
+            // what it lacks. What happened there before the watch began is looked at once more.
+            if watcher.follow(&directories(&state, &sources)) {
+                wait = DEBOUNCE;
             }
             if forced {
                 state.shared.access_log.reopen();
@@ -202,8 +204,9 @@ impl Directories {
         Self { watcher: watcher.ok(), followed: BTreeSet::new() }
     }
 
-    fn follow(&mut self, wanted: &BTreeSet<PathBuf>) {
-        let Some(watcher) = self.watcher.as_mut() else { return };
+    /// Watches these and no others; whether one is new.
+    fn follow(&mut self, wanted: &BTreeSet<PathBuf>) -> bool {
+        let Some(watcher) = self.watcher.as_mut() else { return false };
         for gone in self.followed.difference(wanted) {
             // It may have been removed; then the watch went with it.
             let _ = watcher.unwatch(gone);
@@ -213,6 +216,8 @@ impl Directories {
                 tracing::warn!(directory = %new.display(), %why, "the directory cannot be watched");
             }
         }
+        let is_new = !wanted.is_subset(&self.followed);
         self.followed.clone_from(wanted);
+        is_new
     }
 }

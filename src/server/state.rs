@@ -283,6 +283,7 @@ impl State {
             "ready": self.is_ready(),
             "secrets": secrets,
             "document": redacted(plan.shown.clone()),
+            "included": redacted(serde_json::json!(plan.included)),
         })
     }
 

@@ -29,6 +29,7 @@ mod in_secret;
 mod in_tls;
 
 mod smoke;
+mod teams;
 
 mod out_errors;
 mod out_framing;
