@@ -1,6 +1,6 @@
 //! Conditions on headers and query parameters.
 
-use super::path::whole;
+use super::path::{inner, whole};
 use regex::Regex;
 
 /// A condition on one header or query parameter, as written. Only the first of several values is looked at.
@@ -52,6 +52,20 @@ impl Condition {
     /// The name by which a header is asked for.
     pub(super) fn lower_name(&self) -> &str {
         &self.lower_name
+    }
+
+    /// Its name as written.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its value must be, in words.
+    pub(super) fn wanted(&self) -> String {
+        match &self.value {
+            Expected::Exact(text) => format!("`{text}`"),
+            Expected::Regex(regex) => format!("something that matches `{}`", inner(regex.as_str())),
+            Expected::Present => "any value".to_owned(),
+        }
     }
 
     /// Whether a header with this value fulfils it.

@@ -17,6 +17,7 @@
 
 mod fields;
 mod index;
+mod near;
 mod path;
 mod problems;
 
@@ -24,6 +25,7 @@ mod problems;
 mod tests;
 
 pub use fields::{FieldMatch, FieldValue};
+pub use near::{Lost, Near, Precedence, Unmet};
 pub use path::PathPattern;
 pub use problems::RouteProblem;
 
@@ -112,6 +114,8 @@ struct Route {
     index: usize,
     /// Equal for routes that only `HEAD` and the name can tell apart, and growing with the rank.
     tier: usize,
+    /// For [`near`]; the index knows them by itself.
+    hosts: Box<[HostPattern]>,
     methods: Vec<Method>,
     path: Path,
     headers: Vec<Condition>,
@@ -179,14 +183,17 @@ impl Router {
     /// Finds the route of a request. Allocates only for a template's parameters, for a query parameter that is compared
     /// with a regex, and for [`Found::MethodNotAllowed`].
     pub fn find<'r, 'q>(&'r self, query: &Query<'q>) -> Found<'r, 'q> {
-        let fits = |rank| self.candidate(rank, query);
-        let winner = self.hosts(query.host).find_map(|host| host.find(query.path, &fits));
-        if let Some((_, _, rank)) = winner
+        if let Some((_, _, rank)) = self.winner(query)
             && let Some(route) = self.routes.get(rank)
         {
             return Found::Route { index: route.index, params: route.path.params(query.path) };
         }
         self.without_route(query)
+    }
+
+    fn winner(&self, query: &Query<'_>) -> Option<Candidate> {
+        let fits = |rank| self.candidate(rank, query);
+        self.hosts(query.host).find_map(|host| host.find(query.path, &fits))
     }
 
     /// Every index that may know `host`, the most specific first.
@@ -203,11 +210,8 @@ impl Router {
     /// Whether the route of `rank`, whose host and path match, matches altogether.
     fn candidate(&self, rank: usize, query: &Query<'_>) -> Option<Candidate> {
         let route = self.routes.get(rank)?;
-        let names_method = route.methods.is_empty() || route.methods.contains(query.method);
-        let is_head_as_get =
-            !names_method && query.method == Method::HEAD && route.methods.contains(&Method::GET);
-        let fits = (names_method || is_head_as_get) && route.conditions_hold(query);
-        fits.then_some((route.tier, is_head_as_get, rank))
+        let is_head_as_get = route.takes_method(query.method)?;
+        route.conditions_hold(query).then_some((route.tier, is_head_as_get, rank))
     }
 
     /// 405 if only the method was wrong, else 404.
@@ -241,6 +245,7 @@ impl Route {
         Ok(Self {
             index,
             tier: 0,
+            hosts: written.hosts.clone().into(),
             methods: written.methods.clone(),
             path: Path::compile(index, &written.path)?,
             headers: compile_all(&written.headers)?,
@@ -253,6 +258,14 @@ impl Route {
         let (class, length) = self.path.weight();
         let no_method = self.methods.is_empty();
         (class, Reverse(length), no_method, Reverse(self.headers.len()), Reverse(self.query.len()))
+    }
+
+    /// Whether it takes the method, and then whether as GET for HEAD.
+    fn takes_method(&self, method: &Method) -> Option<bool> {
+        if self.methods.is_empty() || self.methods.contains(method) {
+            return Some(false);
+        }
+        (method == Method::HEAD && self.methods.contains(&Method::GET)).then_some(true)
     }
 
     fn conditions_hold(&self, query: &Query<'_>) -> bool {

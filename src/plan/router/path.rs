@@ -34,7 +34,7 @@ pub(super) enum Path {
 }
 
 /// One segment of a template.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Segment {
     Literal(Box<str>),
     Parameter(Box<str>),
@@ -119,6 +119,14 @@ impl Segment {
 /// What [`whole`] puts before an expression.
 const OPEN: &str = "^(?:";
 
+/// What [`whole`] puts behind it.
+const CLOSE: &str = ")$";
+
+/// The expression as it was written before [`whole`].
+pub(super) fn inner(pattern: &str) -> &str {
+    pattern.strip_prefix(OPEN).and_then(|rest| rest.strip_suffix(CLOSE)).unwrap_or(pattern)
+}
+
 /// A regex that matches whole texts only.
 ///
 /// # Errors
@@ -126,7 +134,7 @@ const OPEN: &str = "^(?:";
 pub(super) fn whole(text: &str) -> Result<Regex, regex::Error> {
     // By itself first: `a)|(b` would only be right between the brackets.
     Regex::new(text)?;
-    regex::RegexBuilder::new(&format!("{OPEN}{text})$")).size_limit(MAX_REGEX_BYTES).build()
+    regex::RegexBuilder::new(&format!("{OPEN}{text}{CLOSE}")).size_limit(MAX_REGEX_BYTES).build()
 }
 
 /// The segments of a path. `/` has one, which is empty.
