@@ -60,6 +60,31 @@ impl Quota {
         self.burst.get()
     }
 
+    /// The most requests that pass in any span that is shorter than one [`window`](Self::window), whatever came before and whoever
+    /// times them: a whole burst at its beginning, then one each time that one is paid back. There is a way to get that many.
+    ///
+    /// Of `n` requests the TAT behind the last is at least `n` intervals after the first; the last passed, so it was at most `burst`
+    /// intervals ahead: `n <= burst + span / interval`, and the span is less than the window.
+    #[must_use]
+    pub fn most_in_window(&self) -> u64 {
+        let at_once = self.tolerance_ns / self.interval_ns;
+        let paid_back = self.window.as_nanos().div_ceil(u128::from(self.interval_ns)).saturating_sub(1);
+        at_once.saturating_add(u64::try_from(paid_back).unwrap_or(u64::MAX))
+    }
+
+    /// How long it takes until one request is paid back.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        Duration::from_nanos(self.interval_ns)
+    }
+
+    /// What a subject whose TAT is `tat_ns` has left at `now_ns`. Nothing is used up; allowed is what would be allowed next.
+    pub(super) fn peek(&self, tat_ns: u64, now_ns: u64) -> Decision {
+        let used_ns = tat_ns.saturating_sub(now_ns);
+        let (next, _) = self.step(tat_ns, now_ns);
+        Decision { allowed: next.allowed, ..self.decision(Verdict::Denied, used_ns) }
+    }
+
     /// Decides one request at `now_ns` for a subject whose TAT is `tat_ns`. The second value is the TAT to store, if
     /// any: a denied request stores nothing, so it uses nothing up.
     pub(super) fn step(&self, tat_ns: u64, now_ns: u64) -> (Decision, Option<u64>) {
@@ -157,6 +182,41 @@ mod tests {
         assert_eq!(third.reset, Duration::from_millis(1750));
     }
 
+    /// The most that pass in one window, over every way to place it behind a greedy client's requests.
+    fn greedy(quota: &Quota) -> u64 {
+        let (mut tat, mut now, mut passed) = (0, 1, Vec::new());
+        while passed.len() < 400 {
+            let (decision, next) = quota.step(tat, now);
+            match next {
+                Some(next) => {
+                    tat = next;
+                    passed.push(now);
+                }
+                None => now += u64::try_from(decision.retry_after.as_nanos()).expect("small"),
+            }
+        }
+        let window = u64::try_from(quota.window.as_nanos()).expect("small");
+        let within = |from: &u64| passed.iter().filter(|at| (*from..from + window).contains(at)).count();
+        passed.iter().take(100).map(within).max().unwrap_or_default() as u64
+    }
+
+    #[test]
+    fn the_worst_case_is_what_a_greedy_client_gets() {
+        let second = Duration::from_secs(1);
+        for (requests, window, burst, most) in [
+            (100, 60 * second, 100, 199),
+            (10, 60 * second, 1, 10),
+            (5, second, 10, 14),
+            (1, second, 1, 1),
+            (3, second, 2, 4),
+            (7, Duration::from_nanos(100), 3, 9),
+            (50, Duration::from_nanos(20), 4, 23),
+        ] {
+            let quota = quota(requests, window, burst);
+            assert_eq!((quota.most_in_window(), greedy(&quota)), (most, most), "{quota:?}");
+        }
+    }
+
     #[test]
     fn absurd_numbers_do_not_overflow() {
         for quota in [
@@ -192,6 +252,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_client_gets_more_than_the_worst_case(
+            requests in 1u32..40, window in 1u64..5_000, burst in 1u32..30,
+            gaps in prop::collection::vec(prop_oneof![Just(0u64), 1u64..400], 1..300),
+        ) {
+            let quota = quota(requests, Duration::from_nanos(window), burst);
+            let times: Vec<u64> = gaps.iter().scan(1, |now, gap| { *now += gap; Some(*now) }).collect();
+            let passed: Vec<u64> =
+                run(&quota, &times).into_iter().zip(&times).filter_map(|(ok, at)| ok.then_some(*at)).collect();
+            for from in &passed {
+                let within = passed.iter().filter(|at| (*from..from + window).contains(at)).count() as u64;
+                prop_assert!(within <= quota.most_in_window(), "{within} of {:?}", quota);
+            }
+        }
+
+        #[test]
+        fn a_peek_says_what_the_next_decision_finds(tat in 0u64..5_000, now in 0u64..5_000, burst in 1u32..9) {
+            let quota = quota(3, Duration::from_nanos(900), burst);
+            let (peeked, (decision, _)) = (quota.peek(tat, now), quota.step(tat, now));
+            prop_assert_eq!(peeked.allowed, decision.allowed);
+            prop_assert_eq!(peeked.remaining, decision.remaining + u32::from(decision.allowed));
+            prop_assert_eq!(peeked.retry_after, if decision.allowed { Duration::ZERO } else { decision.retry_after });
+        }
+
         #[test]
         fn decides_as_an_exact_bucket_does(
             requests in 1u32..50, interval in 1u64..1000, burst in 1u32..20,

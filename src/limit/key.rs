@@ -46,6 +46,18 @@ pub fn client_subject(address: IpAddr) -> Subject {
     }
 }
 
+/// The same for people: the address, or its network.
+#[must_use]
+pub fn client_subject_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{}/64", std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +77,13 @@ mod tests {
         assert_ne!(subject("192.0.2.1"), subject("192.0.2.2"));
         assert_eq!(subject("192.0.2.1"), subject("::ffff:192.0.2.1"));
         assert_ne!(subject("0.0.0.0"), subject("::"), "families never meet");
+    }
+
+    #[test]
+    fn a_subject_reads_as_what_is_counted() {
+        let text = |address: &str| client_subject_text(address.parse().expect(address));
+        assert_eq!(text("2001:db8:1:2:ffff::9"), "2001:db8:1:2::/64");
+        assert_eq!(text("::ffff:192.0.2.1"), "192.0.2.1");
     }
 
     #[test]

@@ -14,5 +14,5 @@ mod overflow;
 mod table;
 
 pub use gcra::{Decision, Quota};
-pub use key::{Key, Subject, client_subject};
+pub use key::{Key, Subject, client_subject, client_subject_text};
 pub use table::{Stats, Table};

@@ -27,9 +27,8 @@ impl Overflow {
 
     /// Decides for `key`, at worst too strictly.
     pub(super) fn decide(&self, key: Key, quota: &Quota, now_ns: u64) -> Decision {
-        let cells = || self.rows.iter().enumerate().filter_map(|(row, cells)| cells.get(place(key, row)));
-        // Relaxed: each cell stands alone, and nothing else is published through it.
-        let tat_ns = cells().map(|cell| cell.load(Ordering::Relaxed)).min().unwrap_or(0);
+        let cells = || self.cells(key);
+        let tat_ns = self.estimate(key);
         let (decision, next_ns) = quota.step(tat_ns, now_ns);
         if let Some(next_ns) = next_ns {
             for cell in cells() {
@@ -37,6 +36,20 @@ impl Overflow {
             }
         }
         decision
+    }
+
+    /// What `key` would be told next.
+    pub(super) fn peek(&self, key: Key, quota: &Quota, now_ns: u64) -> Decision {
+        quota.peek(self.estimate(key), now_ns)
+    }
+
+    fn estimate(&self, key: Key) -> u64 {
+        // Relaxed: each cell stands alone, and nothing else is published through it.
+        self.cells(key).map(|cell| cell.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    fn cells(&self, key: Key) -> impl Iterator<Item = &AtomicU64> {
+        self.rows.iter().enumerate().filter_map(move |(row, cells)| cells.get(place(key, row)))
     }
 }
 

@@ -102,6 +102,22 @@ impl Table {
         }
     }
 
+    /// What `key` has left at `now_ns`, without using anything up: `allowed` is what the next request would be told. For people; a
+    /// key that changes hands at this very moment may look as if it were at rest.
+    pub fn peek(&self, key: Key, quota: &Quota, now_ns: u64) -> Decision {
+        let slots = &self.set(key).slots;
+        let held = slots.iter().find_map(|slot| {
+            let tat_ns = slot.tat_ns.load(SeqCst);
+            (slot.key.load(SeqCst) == key.0).then_some(tat_ns)
+        });
+        let is_full = || slots.iter().all(|slot| slot.tat_ns.load(SeqCst) > now_ns);
+        match held {
+            Some(tat_ns) => quota.peek(tat_ns, now_ns),
+            None if is_full() => self.overflow.peek(key, quota, now_ns),
+            None => quota.peek(0, now_ns),
+        }
+    }
+
     /// The counters, each read by itself.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -305,6 +321,33 @@ mod tests {
         let slot = slot(key(2), 10);
         assert_eq!(charge(&slot, key(1), &quota(5, 60), 0), None);
         assert_eq!(words(&slot), (key(2).0, 10));
+    }
+
+    #[test]
+    fn a_peek_uses_nothing_up() {
+        let (table, quota) = (Table::new(8), quota(4, 4));
+        assert_eq!(table.peek(key(1), &quota, 0).remaining, 4, "never seen");
+        assert_eq!(table.stats(), Stats { tracked: 0, overflowed: 0 }, "and not written down");
+        assert_eq!(allowed(&table, key(1), &quota, 0, 3), 3);
+        for _ in 0..10 {
+            let peeked = table.peek(key(1), &quota, 0);
+            assert_eq!((peeked.allowed, peeked.remaining), (true, 1));
+        }
+        assert_eq!(allowed(&table, key(1), &quota, 0, 9), 1, "what was said to be left");
+        let peeked = table.peek(key(1), &quota, 0);
+        assert_eq!((peeked.allowed, peeked.remaining, peeked.retry_after.as_secs()), (false, 0, 1));
+        assert_eq!(table.peek(key(1), &quota, SECOND).remaining, 1, "a second later");
+    }
+
+    #[test]
+    fn a_peek_at_a_newcomer_in_a_full_set_is_what_it_is_told() {
+        let (table, quota) = (Table::new(8), quota(4, 3600));
+        for n in 0..8 {
+            let _ = table.decide(key(n), &quota, 0);
+        }
+        assert_eq!(table.peek(key(8), &quota, 0).remaining, 4);
+        assert_eq!(allowed(&table, key(8), &quota, 0, 3), 3);
+        assert_eq!(table.peek(key(8), &quota, 0).remaining, 1);
     }
 
     proptest! {
