@@ -114,6 +114,13 @@ pub struct Pattern {
     is_prefix: bool,
 }
 
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)?;
+        f.write_str(if self.is_prefix { "*" } else { "" })
+    }
+}
+
 /// Why a text is no [`Pattern`]. The operator's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatternError {

@@ -11,7 +11,7 @@ use crate::config::{Problems, Section, codes};
 use crate::names::{NameError, RouteName, UpstreamName};
 use crate::policy::errors::Errors;
 use crate::policy::origin::{ReverseMap, WayBack};
-use crate::policy::{Build, Chain, KINDS, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
+use crate::policy::{Build, Chain, KINDS, Kind, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
 use crate::telemetry::RouteMetrics;
 
 /// The most routes of one configuration.
@@ -31,9 +31,21 @@ pub struct Route {
     pub upstream: Option<Arc<UpstreamPlan>>,
     /// Its counters.
     pub metrics: Arc<RouteMetrics>,
+    /// Where it is written.
+    pub section: Section,
 }
 
 impl Route {
+    /// Where the settings of a kind are written; `None`: nowhere, its defaults apply.
+    #[must_use]
+    pub fn written(&self, kind: &Kind) -> Option<Section> {
+        match kind.place {
+            Place::Route => lookup(&self.section, kind.key),
+            Place::Upstream => lookup(&self.upstream.as_ref()?.section, kind.key),
+            Place::Implied => None,
+        }
+    }
+
     /// Whether the miss is our own exchange: everything from an `api`, what is shaped, and where errors are masked. The rest is
     /// Pingora's stock path.
     #[must_use]
@@ -420,7 +432,7 @@ fn route(
             Place::Implied => None,
         };
         if let Some(policy) = (kind.compile)(section.as_ref(), &mut build) {
-            chain.push(policy);
+            chain.push(kind, policy);
         }
     }
     let limit_names: Vec<&str> = build.limit_names.iter().map(String::as_str).collect();
@@ -432,6 +444,7 @@ fn route(
         settings: build.settings,
         upstream: draft.upstream.and_then(|entry| upstreams.get(&entry.name)).cloned(),
         metrics,
+        section: draft.section.clone(),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct UpstreamPlan {
     pub kind: UpstreamKind,
     /// Its metrics.
     pub metrics: Arc<UpstreamMetrics>,
+    /// Where it is written.
+    pub section: Section,
 }
 
 #[derive(Deserialize)]
@@ -196,7 +198,12 @@ impl Declared {
                     let metrics = process.metrics.upstream(entry.name.as_str(), endpoints);
                     built.insert(
                         entry.name.clone(),
-                        Arc::new(UpstreamPlan { upstream, kind: entry.kind, metrics }),
+                        Arc::new(UpstreamPlan {
+                            upstream,
+                            kind: entry.kind,
+                            metrics,
+                            section: entry.section.clone(),
+                        }),
                     );
                 }
                 Err(why) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Build, Policy, UpstreamKind};
+use super::{Build, Policy, Told, UpstreamKind};
 use crate::config::Section;
 use crate::config::units::ByteSize;
 
@@ -20,6 +20,13 @@ pub const APP_MAX_BYTES: u64 = 16 << 20;
 #[serde(deny_unknown_fields)]
 struct Spec {
     max: ByteSize,
+}
+
+/// What the limit is, for people.
+#[must_use]
+pub fn explain(max_bytes: u64) -> Told {
+    let words = format!("a request body may have {}; a larger one is answered 413", ByteSize(max_bytes));
+    Told::new([words], serde_json::json!({ "maxBytes": max_bytes }))
 }
 
 /// Sets the limit of the route.

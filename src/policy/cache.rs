@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use serde::Deserialize;
 
-use super::{Build, Policy, UpstreamKind};
+use super::{Build, Policy, Told, UpstreamKind, told};
 use crate::cache::key::Pattern;
 use crate::config::units::Timespan;
 use crate::config::{Section, codes};
@@ -62,6 +62,49 @@ pub struct CacheSettings {
     pub key_headers: Vec<HeaderName>,
     /// Whether the rules of an `app` apply: cookies reach the upstream.
     pub app: bool,
+}
+
+impl CacheSettings {
+    /// What may be stored, and for how long, for people.
+    #[must_use]
+    pub fn explain(&self) -> Told {
+        let mut words = vec![match (self.ttl, self.overrides) {
+            (Some(ttl), true) => format!(
+                "an answer is stored for {}, whatever the upstream says of it but `no-store` and `private`",
+                told::span(ttl)
+            ),
+            (Some(ttl), false) => format!(
+                "an answer is stored as the upstream says, for {} where it says nothing",
+                told::span(ttl)
+            ),
+            (None, _) => "an answer is stored only where the upstream says for how long".to_owned(),
+        }];
+        if let Some(window) = self.stale_while_revalidate {
+            words.push(format!(
+                "for {} after that the old answer is given at once while a new one is fetched",
+                told::span(window)
+            ));
+        }
+        if let Some(window) = self.stale_if_error {
+            words.push(format!(
+                "for {} after that the old answer is given where the upstream fails",
+                told::span(window)
+            ));
+        }
+        words.push("never stored: an answer with `set-cookie`, a part of one, and what a client's `authorization` or cookies brought, \
+                    unless it says that it may be shared"
+            .to_owned());
+        let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
+        let data = serde_json::json!({
+            "ttlSeconds": seconds(self.ttl),
+            "mode": if self.overrides { "override" } else { "respect" },
+            "staleWhileRevalidateSeconds": seconds(self.stale_while_revalidate),
+            "staleIfErrorSeconds": seconds(self.stale_if_error),
+            "ignoredParameters": self.ignored_parameters.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "keyHeaders": self.key_headers.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
+        });
+        Told::new(words, data)
+    }
 }
 
 /// Sets how the route caches.

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::rate_limit::{self, Subject};
+use super::told::{self, Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::Section;
 use crate::exchange::Exchange;
@@ -25,6 +26,7 @@ struct Spec {
 
 struct Ceiling {
     concurrency: Concurrency,
+    max: NonZeroU32,
     subject: Subject,
     id: u64,
 }
@@ -34,6 +36,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let spec = section?.decode::<Spec>(build.problems)?;
     Some(Arc::new(Ceiling {
         concurrency: Concurrency::new(spec.max),
+        max: spec.max,
         subject: spec.key.unwrap_or(Subject::Route),
         id: rate_limit::limit_id(build.route.as_str(), "concurrency"),
     }))
@@ -60,5 +63,16 @@ impl Policy for Ceiling {
                     .with(http::header::RETRY_AFTER, HeaderValue::from_static("1")),
             )),
         }
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let client = telling.exchange.client;
+        let words = format!(
+            "at most {} at the same time, for {}; one more is answered 429",
+            told::counted(self.max.get().into(), "request"),
+            self.subject.words(client)
+        );
+        let (key, bucket) = (self.subject.key(), self.subject.bucket(client));
+        Some(Told::new([words], serde_json::json!({ "max": self.max, "key": key, "bucket": bucket })))
     }
 }

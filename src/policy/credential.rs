@@ -14,6 +14,7 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::told::{self, Counters, Telling, Told};
 use super::{Build, Fault, Hooks, Policy};
 use crate::config::{Problems, Section, codes};
 use crate::exchange::Exchange;
@@ -66,7 +67,10 @@ struct Rendered {
 struct Credential {
     form: Form,
     name: HeaderName,
-    slot: Arc<SecretSlot>,
+    /// The secret's name.
+    secret: String,
+    /// `None` in a plan for which no secret was read: then nothing can be sent.
+    slot: Option<Arc<SecretSlot>>,
     rendered: ArcSwapOption<Rendered>,
 }
 
@@ -169,53 +173,27 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             PlaceSpec::Query => (Form::Query { parameter: key.name }, header::AUTHORIZATION, key.secret),
         }
     };
-    let slot = (build.secret)(&secret)?;
-    Some(Arc::new(Credential { form, name, slot, rendered: ArcSwapOption::empty() }))
+    let slot = (build.secret)(&secret);
+    Some(Arc::new(Credential { form, name, secret, slot, rendered: ArcSwapOption::empty() }))
 }
 
 impl Credential {
     /// The field's value for the secret as it is now.
     fn value(&self) -> Result<HeaderValue, Fault> {
-        let current = self.slot.current().ok_or(Fault::SecretMissing)?;
+        let current = self.slot.as_ref().and_then(|slot| slot.current()).ok_or(Fault::SecretMissing)?;
         if let Some(rendered) = self.rendered.load().as_ref()
             && rendered.version == current.version
         {
             return Ok(rendered.value.clone());
         }
-        let secret = current.secret.expose();
-        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(match &self.form {
-            Form::Bearer => [b"Bearer ".as_slice(), secret].concat(),
-            Form::Header => secret.to_vec(),
-            Form::Basic { username } => {
-                let pair = Zeroizing::new([username.as_bytes(), b":", secret].concat());
-                let mut value = String::from("Basic ");
-                base64::engine::general_purpose::STANDARD.encode_string(pair.as_slice(), &mut value);
-                value.into_bytes()
-            }
-            Form::Query { parameter } => {
-                let mut pair = format!("{parameter}=").into_bytes();
-                percent_encode(secret, &mut pair);
-                pair
-            }
-        });
-        let mut value = HeaderValue::from_bytes(&bytes).map_err(|_| Fault::SecretMissing)?;
+        let mut value = self.form.render(current.secret.expose())?;
         value.set_sensitive(true);
         self.rendered.store(Some(Arc::new(Rendered { version: current.version, value: value.clone() })));
         Ok(value)
     }
-}
 
-impl Policy for Credential {
-    fn hooks(&self) -> Hooks {
-        Hooks { upstream_request: true, ..Hooks::default() }
-    }
-
-    fn upstream_request_filter(
-        &self,
-        head: &mut RequestHeader,
-        _exchange: &mut Exchange,
-    ) -> Result<(), Fault> {
-        let value = self.value()?;
+    /// Puts the rendered field where it belongs, in place of whatever the client sent there.
+    fn write(&self, head: &mut RequestHeader, value: HeaderValue) -> Result<(), Fault> {
         if let Form::Query { parameter } = &self.form {
             let pair = value.to_str().map_err(|_| Fault::SecretMissing)?;
             let path = head.uri.path();
@@ -234,20 +212,113 @@ impl Policy for Credential {
     }
 }
 
+impl Form {
+    /// The field's value, or the parameter, for this secret.
+    fn render(&self, secret: &[u8]) -> Result<HeaderValue, Fault> {
+        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(match self {
+            Self::Bearer => [b"Bearer ".as_slice(), secret].concat(),
+            Self::Header => secret.to_vec(),
+            Self::Basic { username } => {
+                let pair = Zeroizing::new([username.as_bytes(), b":", secret].concat());
+                let mut value = String::from("Basic ");
+                base64::engine::general_purpose::STANDARD.encode_string(pair.as_slice(), &mut value);
+                value.into_bytes()
+            }
+            Self::Query { parameter } => {
+                let mut pair = format!("{parameter}=").into_bytes();
+                percent_encode(secret, &mut pair);
+                pair
+            }
+        });
+        HeaderValue::from_bytes(&bytes).map_err(|_| Fault::SecretMissing)
+    }
+
+    /// How it is told where the secret goes, and the name of this form.
+    fn words(&self, header: &HeaderName, secret: &str) -> (&'static str, String) {
+        match self {
+            Self::Bearer => {
+                ("bearer", format!("sends the secret `{secret}` as a bearer token in `{header}`"))
+            }
+            Self::Header => ("apiKey", format!("sends the secret `{secret}` in `{header}`")),
+            Self::Basic { username } => {
+                ("basic", format!("signs in as `{username}` with the secret `{secret}` in `{header}`"))
+            }
+            Self::Query { parameter } => {
+                ("apiKey", format!("sends the secret `{secret}` in the query parameter `{parameter}`"))
+            }
+        }
+    }
+}
+
+impl Policy for Credential {
+    fn hooks(&self) -> Hooks {
+        Hooks { upstream_request: true, ..Hooks::default() }
+    }
+
+    fn upstream_request_filter(
+        &self,
+        head: &mut RequestHeader,
+        _exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        let value = self.value()?;
+        self.write(head, value)
+    }
+
+    fn upstream_request_shown(
+        &self,
+        head: &mut RequestHeader,
+        _exchange: &mut Exchange,
+    ) -> Result<(), Fault> {
+        let name = told::secret(&self.secret);
+        let value = match &self.form {
+            // What base64 would hide from who reads it.
+            Form::Basic { .. } => {
+                HeaderValue::try_from(format!("Basic {name}")).map_err(|_| Fault::Internal)?
+            }
+            form => form.render(name.as_bytes())?,
+        };
+        self.write(head, value)
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let (form, words) = self.form.words(&self.name, &self.secret);
+        let replaced = telling.heads.is_some_and(|(before, _)| {
+            let client = before.headers.keys().any(|name| is_spelling(name, &spelling(self.name.as_str())));
+            client && !matches!(self.form, Form::Query { .. })
+        });
+        let drops = replaced.then(|| format!("drops what the client sent in `{}`", self.name));
+        let mut told = Told::new(
+            std::iter::once(words).chain(drops),
+            serde_json::json!({ "form": form, "secret": self.secret, "username": match &self.form {
+                Form::Basic { username } => Some(username),
+                _ => None,
+            } }),
+        );
+        if telling.counters == Counters::Live {
+            let loaded = self.slot.as_ref().is_some_and(|slot| slot.stats().available);
+            told.words.push(if loaded {
+                "now: the secret is loaded".to_owned()
+            } else {
+                "now: the secret is missing, so requests are answered 503".to_owned()
+            });
+            told.now = serde_json::json!({ "secretLoaded": loaded });
+        }
+        Some(told)
+    }
+}
+
 /// Removes each field whose name is `name` once everything but letters and digits is read as `-`, as CGI and its heirs do.
 fn remove_every_spelling(head: &mut RequestHeader, name: &str) {
     let wanted = spelling(name);
-    let twins: Vec<HeaderName> = head
-        .headers
-        .keys()
-        .filter(|key| {
-            key.as_str().len() == wanted.len() && key.as_str().bytes().map(fold).eq(wanted.bytes().map(fold))
-        })
-        .cloned()
-        .collect();
+    let twins: Vec<HeaderName> =
+        head.headers.keys().filter(|key| is_spelling(key, &wanted)).cloned().collect();
     for twin in &twins {
         head.remove_header(twin);
     }
+}
+
+fn is_spelling(name: &HeaderName, wanted: &str) -> bool {
+    name.as_str().len() == wanted.len() && name.as_str().bytes().map(fold).eq(wanted.bytes().map(fold))
 }
 
 fn fold(byte: u8) -> u8 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Build, Policy, UpstreamKind};
+use super::{Build, Policy, Told, UpstreamKind, told};
 use crate::config::{Section, codes};
 
 /// Which error answers of the upstream pass as they are.
@@ -32,6 +32,33 @@ impl Errors {
                 Self::Pass => false,
                 Self::PassOnly(list) => !list.contains(&status),
             }
+    }
+}
+
+impl Errors {
+    /// What passes, for people.
+    #[must_use]
+    pub fn explain(&self) -> Told {
+        let (words, data) = match self {
+            Self::Mask => (
+                "the upstream's own 4xx and 5xx bodies are replaced by ours; the status stays".to_owned(),
+                serde_json::json!("mask"),
+            ),
+            Self::Pass => {
+                ("the upstream's error bodies pass as they are".to_owned(), serde_json::json!("pass"))
+            }
+            Self::PassOnly(list) => {
+                let listed: Vec<String> = list.iter().map(u16::to_string).collect();
+                (
+                    format!(
+                        "the upstream's error bodies pass with the status {}, others are replaced by ours",
+                        told::listed(&listed)
+                    ),
+                    serde_json::json!({ "pass": list }),
+                )
+            }
+        };
+        Told::new([words], data)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::told::listed;
 use super::{Build, Fault};
 use crate::config::{Section, codes};
 
@@ -79,6 +80,17 @@ impl FieldEdits {
             head.append(name.clone(), value.clone())?;
         }
         Ok(())
+    }
+
+    /// What is set and added, in words; values are part of the head that is shown.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let names = |list: &[(HeaderName, HeaderValue)]| -> Vec<String> {
+            list.iter().map(|(name, _)| name.as_str().to_owned()).collect()
+        };
+        [("sets", names(&self.set)), ("adds", names(&self.add))]
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(verb, names)| format!("{verb} {}", listed(&names)))
     }
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use super::request_headers::REQUEST_ID;
+use super::told::{self, Telling, Told};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
 use crate::config::Section;
 use crate::exchange::Exchange;
@@ -88,6 +89,24 @@ impl Policy for Forwarding {
         insert(head, "x-forwarded-host", &authority)?;
         insert(head, "x-forwarded-proto", proto.unwrap_or(exchange.scheme.as_str()))?;
         insert(head, "forwarded", &element)
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let (before, after) = telling.heads?;
+        let dropped = told::dropped(before, after, |_| {
+            "it speaks of the client, the way or the method in our place".to_owned()
+        });
+        let mut words = told::grouped(&dropped);
+        words.push(match self.kind {
+            UpstreamKind::Api => "an `api` is told nothing about the client or the way it came".to_owned(),
+            UpstreamKind::App if telling.exchange.peer_is_trusted => {
+                "adds to what the trusted proxy in front said of the client: `forwarded`, `x-forwarded-for`".to_owned()
+            }
+            UpstreamKind::App => {
+                "an `app` is told who the client is: `forwarded`, `x-forwarded-for`, `x-forwarded-host`, `x-forwarded-proto`".to_owned()
+            }
+        });
+        Some(Told::new(words, serde_json::json!({ "dropped": dropped })))
     }
 }
 

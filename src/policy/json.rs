@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Build, Policy};
+use super::{Build, Policy, Told, told};
 use crate::body::json::Shape;
 use crate::config::units::ByteSize;
 use crate::config::{Section, codes};
@@ -32,6 +32,29 @@ pub struct JsonShaping {
     pub shape: Shape,
     /// The largest body that is held for it.
     pub max_bytes: usize,
+    /// The paths of `keep`, as written.
+    pub keep: Vec<String>,
+    /// Those of `remove`.
+    pub remove: Vec<String>,
+}
+
+impl JsonShaping {
+    /// What reaches the client, for people.
+    #[must_use]
+    pub fn explain(&self) -> Told {
+        let mut words = Vec::with_capacity(3);
+        if !self.keep.is_empty() {
+            words.push(format!("of a JSON answer only {} is kept", told::listed(&self.keep)));
+        }
+        if !self.remove.is_empty() {
+            words.push(format!("{} is removed from a JSON answer", told::listed(&self.remove)));
+        }
+        let max = ByteSize(self.max_bytes as u64);
+        words.push(format!("an answer that is no JSON, or larger than {max}, is answered 502"));
+        let data =
+            serde_json::json!({ "keep": self.keep, "remove": self.remove, "maxBytes": self.max_bytes });
+        Told::new(words, data)
+    }
 }
 
 /// Compiles `keep` and `remove`.
@@ -63,8 +86,12 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     match Shape::compile(&keep, &remove) {
         Ok(shape) => {
             let max_bytes = spec.max.map_or(DEFAULT_MAX_BYTES, |max| max.0);
-            build.settings.json =
-                Some(JsonShaping { shape, max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX) });
+            build.settings.json = Some(JsonShaping {
+                shape,
+                max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+                keep: spec.keep,
+                remove: spec.remove,
+            });
         }
         Err(problem) => {
             let list = if keep.contains(&problem.which.as_str()) { "keep" } else { "remove" };

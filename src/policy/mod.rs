@@ -28,6 +28,7 @@ pub mod request_headers;
 pub mod respond;
 pub mod response_headers;
 pub mod rewrite;
+pub mod told;
 pub mod upgrade;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::secret::SecretSlot;
 
 pub use fault::Fault;
 pub use reply::Reply;
+pub use told::{Counters, Telling, Told};
 
 /// Whether a request goes on.
 #[must_use]
@@ -102,6 +104,20 @@ pub trait Policy: Send + Sync {
 
     /// On the head that goes to this client, whether it comes from the upstream, the cache or ourselves.
     fn response_filter(&self, _head: &mut ResponseHeader, _exchange: &Exchange) {}
+
+    /// What it decides for a request, for people; `None`: nothing worth saying.
+    fn explain(&self, _telling: &Telling<'_>) -> Option<Told> {
+        None
+    }
+
+    /// As [`Self::upstream_request_filter`], on a head that is shown and never sent: the name stands in place of a secret, which is
+    /// not read. Whoever puts a secret into a request must write this too.
+    ///
+    /// # Errors
+    /// As there.
+    fn upstream_request_shown(&self, head: &mut RequestHeader, exchange: &mut Exchange) -> Result<(), Fault> {
+        self.upstream_request_filter(head, exchange)
+    }
 }
 
 /// The two kinds of upstream (`kind:`); every default hangs on it.
@@ -241,6 +257,8 @@ pub const KINDS: &[Kind] = &[
 /// The compiled policies of one route, sorted by hook.
 #[derive(Default)]
 pub struct Chain {
+    /// All of them, in order, with what each is.
+    all: Vec<(&'static Kind, Arc<dyn Policy>)>,
     request: Vec<Arc<dyn Policy>>,
     upstream_request: Vec<Arc<dyn Policy>>,
     upstream_response: Vec<Arc<dyn Policy>>,
@@ -249,8 +267,9 @@ pub struct Chain {
 
 impl Chain {
     /// Adds a policy behind those that are there.
-    pub fn push(&mut self, policy: Arc<dyn Policy>) {
+    pub fn push(&mut self, kind: &'static Kind, policy: Arc<dyn Policy>) {
         let hooks = policy.hooks();
+        self.all.push((kind, policy.clone()));
         if hooks.request {
             self.request.push(policy.clone());
         }
@@ -263,6 +282,11 @@ impl Chain {
         if hooks.response {
             self.response.push(policy);
         }
+    }
+
+    /// Every policy with its kind, in the order of execution.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Kind, &dyn Policy)> {
+        self.all.iter().map(|(kind, policy)| (*kind, &**policy))
     }
 
     /// Runs the policies that may answer by themselves; the first answer ends it.

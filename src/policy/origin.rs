@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
 
 use super::credential::without_parameter;
+use super::told::{Telling, Told};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
 use crate::body::json::origins::Origins;
 use crate::config::Section;
@@ -46,6 +47,12 @@ impl ReverseMap {
         ways.dedup();
         let origins = Origins::new(authorities.iter().map(String::as_str));
         Self { authorities, ways, origins, key_parameter: None }
+    }
+
+    /// The ways back for people: public path and path at the upstream, the first [`MOST_SHOWN`].
+    fn shown(&self) -> Vec<serde_json::Value> {
+        let way = |way: &WayBack| serde_json::json!({ "public": way.public, "upstream": way.upstream, "exact": way.exact });
+        self.ways.iter().take(MOST_SHOWN).map(way).collect()
     }
 
     /// The same for an upstream whose key goes into the query.
@@ -136,6 +143,9 @@ impl ReverseMap {
     }
 }
 
+/// An upstream of a thousand routes is not told whole.
+const MOST_SHOWN: usize = 32;
+
 /// Authority and the rest, where the reference has a scheme or begins with `//`. An unknown scheme has no authority of ours.
 fn split_authority(reference: &str) -> Option<(&str, &str)> {
     let after = match reference.strip_prefix("//") {
@@ -184,6 +194,21 @@ impl Policy for Origin {
                 Ok(())
             }
         }
+    }
+
+    fn explain(&self, _telling: &Telling<'_>) -> Option<Told> {
+        let words = match self.kind {
+            UpstreamKind::Api => vec![
+                "`set-cookie` is removed".to_owned(),
+                "what names the upstream in `location`, `link`, `refresh` and in JSON strings becomes the public path; a redirect to a \
+                 place without one is answered 502"
+                    .to_owned(),
+            ],
+            UpstreamKind::App => {
+                vec!["`location`, `link` and `set-cookie` are changed only where they name the upstream itself".to_owned()]
+            }
+        };
+        Some(Told::new(words, serde_json::json!({ "publicPaths": self.map.shown() })))
     }
 }
 

@@ -4,6 +4,7 @@
 //! back. A refusal is a problem document on a connection that stays open; `RateLimit` and `RateLimit-Policy` go out with every
 //! answer of the route, hits included.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde::Deserialize;
 
+use super::told::{self, Counters, Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::units::Timespan;
 use crate::config::{Section, codes};
@@ -130,11 +132,7 @@ impl Policy for RateLimits {
         let client = limit::client_subject(exchange.client);
         let mut refused: Option<Decision> = None;
         for limit in &self.limits {
-            let subject: &[u8] = match limit.subject {
-                Subject::ClientIp => &client,
-                Subject::Route => b"",
-            };
-            let decision = self.table.decide(Key::new(limit.id, subject), &limit.quota, now_ns);
+            let decision = self.table.decide(limit.key(&client), &limit.quota, now_ns);
             exchange.limits.push(LimitOutcome {
                 name: limit.name.clone(),
                 limit: decision.limit,
@@ -153,6 +151,26 @@ impl Policy for RateLimits {
         let reply = Reply::problem(StatusCode::TOO_MANY_REQUESTS, "rate_limited")
             .with(http::header::RETRY_AFTER, HeaderValue::from(limit::fields::retry_after_seconds(&worst)));
         Verdict::Respond(Box::new(reply))
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let client = telling.exchange.client;
+        let mut told = Told::new(
+            self.limits.iter().map(|limit| limit.words(client)),
+            self.limits.iter().map(|limit| limit.data(client)).collect(),
+        );
+        if telling.counters == Counters::Live {
+            let now_ns = nanoseconds_since_start(telling.exchange.received);
+            let subject = limit::client_subject(client);
+            let peeked: Vec<(&Limit, Decision)> = self
+                .limits
+                .iter()
+                .map(|limit| (limit, self.table.peek(limit.key(&subject), &limit.quota, now_ns)))
+                .collect();
+            told.words.extend(peeked.iter().map(|(limit, left)| limit.words_now(left)));
+            told.now = peeked.iter().map(|(limit, left)| limit.data_now(left)).collect();
+        }
+        Some(told)
     }
 
     fn response_filter(&self, head: &mut ResponseHeader, exchange: &Exchange) {
@@ -174,6 +192,92 @@ impl Policy for RateLimits {
         let _ = head.insert_header(limit::fields::POLICY, self.policy_field.clone());
         if let Ok(value) = HeaderValue::try_from(state) {
             let _ = head.insert_header(limit::fields::STATE, value);
+        }
+    }
+}
+
+impl Limit {
+    /// Whose counter it is.
+    fn key(&self, client: &limit::Subject) -> Key {
+        let subject: &[u8] = match self.subject {
+            Subject::ClientIp => client,
+            Subject::Route => b"",
+        };
+        Key::new(self.id, subject)
+    }
+
+    fn words(&self, client: IpAddr) -> String {
+        let quota = &self.quota;
+        format!(
+            "`{}`: at most {} in any {}, for {}: {} at once, then one every {}",
+            self.name,
+            told::counted(quota.most_in_window(), "request"),
+            told::span(quota.window()),
+            self.subject.words(client),
+            quota.burst(),
+            told::span(quota.interval()),
+        )
+    }
+
+    fn data(&self, client: IpAddr) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.name.as_str(),
+            "requests": self.quota.requests(),
+            "windowSeconds": self.quota.window().as_secs_f64(),
+            "burst": self.quota.burst(),
+            "mostInWindow": self.quota.most_in_window(),
+            "key": self.subject.key(),
+            "bucket": self.subject.bucket(client),
+        })
+    }
+
+    fn words_now(&self, left: &Decision) -> String {
+        let name = &self.name;
+        if left.allowed {
+            return format!("now: {} left of `{name}`", told::counted(left.remaining.into(), "request"));
+        }
+        format!(
+            "now: nothing is left of `{name}`: the request is answered 429, the next may pass in {}",
+            told::span(left.retry_after)
+        )
+    }
+
+    fn data_now(&self, left: &Decision) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.name.as_str(),
+            "remaining": left.remaining,
+            "allowed": left.allowed,
+            "resetSeconds": left.reset.as_secs_f64(),
+            "retryAfterSeconds": left.retry_after.as_secs_f64(),
+        })
+    }
+}
+
+impl Subject {
+    /// As it is written.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ClientIp => "client.ip",
+            Self::Route => "route",
+        }
+    }
+
+    /// What this client is counted as; `*` where all are counted together.
+    #[must_use]
+    pub fn bucket(self, client: IpAddr) -> String {
+        match self {
+            Self::ClientIp => limit::client_subject_text(client),
+            Self::Route => "*".to_owned(),
+        }
+    }
+
+    /// Who is counted together, in words.
+    #[must_use]
+    pub fn words(self, client: IpAddr) -> String {
+        match self {
+            Self::ClientIp => format!("the client `{}`", self.bucket(client)),
+            Self::Route => "all clients of this route together".to_owned(),
         }
     }
 }

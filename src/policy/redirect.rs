@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::reply::Body;
+use super::told::{Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::{Section, codes};
 use crate::exchange::{Exchange, Scheme};
@@ -118,7 +119,22 @@ impl Policy for Redirect {
     }
 
     fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
-        let reply = match HeaderValue::try_from(self.location(exchange)) {
+        Verdict::Respond(Box::new(self.answer(exchange)))
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let reply = Box::new(self.answer(telling.exchange));
+        let location = self.location(telling.exchange);
+        let words =
+            format!("sends the client to `{location}` with {}; no upstream is asked", self.status.as_u16());
+        let data = serde_json::json!({ "status": self.status.as_u16(), "location": location });
+        Some(Told { reply: Some(reply), ..Told::new([words], data) })
+    }
+}
+
+impl Redirect {
+    fn answer(&self, exchange: &Exchange) -> Reply {
+        match HeaderValue::try_from(self.location(exchange)) {
             Ok(location) => Reply {
                 status: self.status,
                 code: "redirect",
@@ -126,7 +142,6 @@ impl Policy for Redirect {
                 body: Body::Empty,
             },
             Err(_) => Reply::problem(StatusCode::BAD_REQUEST, "bad_request"),
-        };
-        Verdict::Respond(Box::new(reply))
+        }
     }
 }

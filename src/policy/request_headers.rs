@@ -12,6 +12,7 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 
 use super::fields::{FieldEdits, Reader};
+use super::told::{self, Telling, Told};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
 use crate::config::Section;
 use crate::exchange::Exchange;
@@ -192,6 +193,39 @@ impl Policy for RequestHeaders {
         }
         self.edits.apply(head)?;
         head.insert_header(REQUEST_ID, exchange.request_id.as_str()).map_err(|_| Fault::Internal)
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let (before, after) = telling.heads?;
+        let dropped = told::dropped(before, after, |name| self.because(name).to_owned());
+        let mut words = told::grouped(&dropped);
+        let left = |head: &RequestHeader| head.headers.get(header::COOKIE).cloned();
+        if let (Some(before), Some(after)) = (left(before), left(after))
+            && before != after
+        {
+            words.push("drops the cookies that `request.cookies.forward` does not name".to_owned());
+        }
+        words.extend(self.edits.words());
+        if words.is_empty() {
+            words.push("every field of the client goes on".to_owned());
+        }
+        Some(Told::new(words, serde_json::json!({ "dropped": dropped })))
+    }
+}
+
+impl RequestHeaders {
+    /// Why a field of the client did not pass.
+    fn because(&self, name: &HeaderName) -> &'static str {
+        if self.edits.remove.contains(name) {
+            return "`request.headers.remove` names it";
+        }
+        if *name == header::COOKIE {
+            return "only the cookies that `request.cookies.forward` names go on";
+        }
+        if name.as_str().contains('_') {
+            return "many servers read `_` as `-`; a name with it passes only where `request.headers.forward` has it";
+        }
+        "an `api` gets what it needs to answer and nothing about who asks; `request.headers.forward` lets more pass"
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::reply::Body;
+use super::told::{Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::{Section, codes};
 use crate::exchange::Exchange;
@@ -74,5 +75,16 @@ impl Policy for Respond {
 
     fn request_filter(&self, _exchange: &mut Exchange) -> Verdict {
         Verdict::Respond(Box::new(self.0.clone()))
+    }
+
+    fn explain(&self, _telling: &Telling<'_>) -> Option<Told> {
+        let status = self.0.status.as_u16();
+        let bytes = match &self.0.body {
+            Body::Fixed { bytes, .. } => bytes.len(),
+            Body::Problem | Body::Empty => 0,
+        };
+        let words = format!("answers {status} by itself, with a body of {bytes} bytes; no upstream is asked");
+        let data = serde_json::json!({ "status": status, "bodyBytes": bytes });
+        Some(Told { reply: Some(Box::new(self.0.clone())), ..Told::new([words], data) })
     }
 }

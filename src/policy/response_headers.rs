@@ -12,6 +12,7 @@ use pingora::http::ResponseHeader;
 use serde::Deserialize;
 
 use super::fields::{FieldEdits, Reader};
+use super::told::{self, Telling, Told};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
 use crate::config::Section;
 use crate::exchange::Exchange;
@@ -131,5 +132,40 @@ impl Policy for ResponseHeaders {
             }
         }
         self.edits.apply(head)
+    }
+
+    fn explain(&self, _telling: &Telling<'_>) -> Option<Told> {
+        let mut passes: Vec<&str> = self.passes.iter().flatten().map(HeaderName::as_str).collect();
+        passes.sort_unstable();
+        let edits = &self.edits;
+        let names = |list: &[(HeaderName, http::HeaderValue)]| -> Vec<String> {
+            list.iter().map(|(name, _)| name.as_str().to_owned()).collect()
+        };
+        let removed: Vec<&str> = edits.remove.iter().map(HeaderName::as_str).collect();
+        let allowed: Vec<&str> = self
+            .passes
+            .iter()
+            .flatten()
+            .filter(|name| !API_PASSES.contains(name))
+            .map(HeaderName::as_str)
+            .collect();
+        let mut words = vec![match &self.passes {
+            Some(_) if allowed.is_empty() => {
+                "only fields that describe the content reach the client; `response.headers.allow` lets more pass".to_owned()
+            }
+            Some(_) => format!("only fields that describe the content reach the client, and {}", told::listed(&allowed)),
+            None => "every end-to-end field reaches the client".to_owned(),
+        }];
+        if !removed.is_empty() {
+            words.push(format!("removes {}", told::listed(&removed)));
+        }
+        words.extend(edits.words());
+        let data = serde_json::json!({
+            "passes": self.passes.as_ref().map(|_| passes),
+            "remove": removed,
+            "set": names(&edits.set),
+            "add": names(&edits.add),
+        });
+        Some(Told::new(words, data))
     }
 }

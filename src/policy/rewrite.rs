@@ -10,6 +10,7 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 
 use super::credential::{decoded, percent_encode};
+use super::told::{Telling, Told};
 use super::{Build, Fault, Hooks, PathShape, Policy};
 use crate::config::{Section, codes};
 use crate::exchange::{Exchange, target};
@@ -164,6 +165,22 @@ fn is_normal(path: &str, written: &str, at: &Section, build: &mut Build<'_>) -> 
 }
 
 impl Rewrite {
+    /// Which rule changed the path.
+    fn why(&self) -> String {
+        let placed = match self.base.as_str() {
+            "" => String::new(),
+            base => format!(", placed under the upstream's base `{base}`"),
+        };
+        match &self.path {
+            PathRule::Keep => placed.replacen(", placed", ": placed", 1),
+            PathRule::Prefix { matched, with } => {
+                let shown = |text: &str| if text.is_empty() { "/".to_owned() } else { text.to_owned() };
+                format!(": the prefix `{}` is replaced by `{}`{placed}", shown(matched), shown(with))
+            }
+            PathRule::Full(_) => format!(": the whole path is replaced{placed}"),
+        }
+    }
+
     fn path(&self, exchange: &Exchange) -> String {
         let mut out = String::with_capacity(self.base.len() + exchange.path.len() + 16);
         out.push_str(&self.base);
@@ -239,5 +256,24 @@ impl Policy for Rewrite {
         head.set_uri(http::Uri::from_maybe_shared(bytes::Bytes::from(full)).map_err(|_| Fault::BadTarget)?);
         exchange.upstream_path = path;
         Ok(())
+    }
+
+    fn explain(&self, telling: &Telling<'_>) -> Option<Told> {
+        let exchange = telling.exchange;
+        let (path, query) = (self.path(exchange), self.query(exchange));
+        let mut words = vec![if path == exchange.path {
+            format!("the upstream is asked for the path as it is, `{path}`")
+        } else {
+            format!("`{}` becomes `{path}`{}", exchange.path, self.why())
+        }];
+        match (&exchange.query, &query) {
+            (before, after) if before == after => {}
+            (Some(before), Some(after)) => words.push(format!("the query `{before}` becomes `{after}`")),
+            (Some(before), None) => words.push(format!("the query `{before}` is dropped")),
+            (None, after) => {
+                words.push(format!("the query `{}` is added", after.as_deref().unwrap_or_default()))
+            }
+        }
+        Some(Told::new(words, serde_json::json!({ "path": path, "query": query })))
     }
 }
