@@ -4,8 +4,11 @@
 //! escaping and never carries request text. Everything above uses these types instead of bare strings, so a route's name
 //! cannot be passed where an upstream's is meant.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 /// The longest name, in bytes, `team/route` as a whole. Short enough for a metric label.
 pub const MAX_NAME_BYTES: usize = 63;
@@ -96,7 +99,31 @@ macro_rules! name_type {
                 write!(f, "{}", self.0)
             }
         }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                schema()
+            }
+        }
     };
+}
+
+/// A name for editors: the same alphabet and length as [`check`].
+fn schema() -> Schema {
+    let rule = "a name is made of `a-z`, `0-9`, `-`, `_`, `.` and begins with a letter or digit";
+    json_schema!({
+        "type": "string",
+        "pattern": format!("^[a-z0-9][a-z0-9._-]{{0,{}}}$", MAX_NAME_BYTES - 1),
+        "patternErrorMessage": rule,
+    })
 }
 
 name_type!(

@@ -118,45 +118,19 @@ fn words(value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Keys that the code takes, from its own sources: `check_keys` lists and the fields of everything that is decoded.
-fn accepted() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for folder in ["src/plan", "src/policy"] {
-        for file in files(&Path::new(ROOT).join(folder), "rs") {
-            let text = std::fs::read_to_string(&file).expect("a source");
-            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for block in text.split("#[derive(Deserialize").skip(1) {
-                let Some((head, body)) = block.split_once('{') else { continue };
-                if !head.contains("struct ") {
-                    continue;
-                }
-                let camel = head.contains("camelCase");
-                let body = body.split("\n}").next().unwrap_or_default();
-                let mut renamed = None;
-                for line in body.lines().map(str::trim) {
-                    if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
-                        renamed = rest.split('"').next().map(str::to_owned);
-                    } else if let Some((name, _)) = line.split_once(':')
-                        && !line.starts_with(['#', '/'])
-                    {
-                        let name = renamed.take().unwrap_or_else(|| name.to_owned());
-                        found.insert(if camel { camel_case(&name) } else { name });
-                    }
-                }
-            }
-        }
+/// Keys that the code takes: those of the schema, which is made from the types that decode them.
+fn accepted(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
+    for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+        found.insert(key.clone());
+        accepted(inner, found);
     }
-    found.extend(["listeners", "secrets", "upstreams", "routes", "match", "rewrite"].map(str::to_owned));
-    found
-}
-
-fn camel_case(name: &str) -> String {
-    let mut parts = name.split('_');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| {
-        let (initial, rest) = part.split_at(part.len().min(1));
-        text + &initial.to_uppercase() + rest
-    })
+    for (_, inner) in schema["patternProperties"].as_object().into_iter().flatten() {
+        accepted(inner, found);
+    }
+    if schema["items"].is_object() {
+        accepted(&schema["items"], found);
+    }
+    schema["anyOf"].as_array().into_iter().flatten().for_each(|choice| accepted(choice, found));
 }
 
 #[test]
@@ -164,9 +138,10 @@ fn the_reference_names_every_key_that_is_taken() {
     let text = std::fs::read_to_string(Path::new(ROOT).join("conf/portcullis.yaml")).expect("the reference");
     let mut named = BTreeSet::new();
     words(&serde_yaml::from_str(&text).expect("YAML"), &mut named);
-    let accepted = accepted();
+    let mut accepted = BTreeSet::new();
+    self::accepted(&portcullis::plan::schema::file(), &mut accepted);
     for known in ["maxConnectionsPerAddress", "staleIfError", "allowPrivate", "replaceFullPath", "delay"] {
-        assert!(accepted.contains(known), "`{known}` was not found in the sources: {accepted:?}");
+        assert!(accepted.contains(known), "`{known}` is not in the schema: {accepted:?}");
     }
     // Alternatives of which one file can hold one each are told in a comment.
     let missing: Vec<&String> = accepted

@@ -67,7 +67,7 @@ enum SecretSource {
 }
 
 fn decode(root: &Section, problems: &mut Problems) {
-    root.check_keys(&["version", "secrets", "upstreams", "routes", "shared"], &["wasm"], problems);
+    root.check_keys_in(&["version", "secrets", "upstreams", "routes", "shared"], &["wasm"], problems);
     root.require("version", problems).map(|version| version.decode::<u32>(problems));
     for (_, secret) in root.get("secrets").map(|secrets| secrets.entries(problems)).unwrap_or_default() {
         secret.decode::<SecretSource>(problems);
@@ -75,7 +75,7 @@ fn decode(root: &Section, problems: &mut Problems) {
     for (_, upstream) in
         root.get("upstreams").map(|upstreams| upstreams.entries(problems)).unwrap_or_default()
     {
-        upstream.check_keys(&["url", "credential"], &[], problems);
+        upstream.check_keys_in(&["url", "credential"], &[], problems);
         upstream.require("url", problems).map(|url| url.decode::<String>(problems));
         if let Some(credential) = upstream.get("credential") {
             credential.decode::<BTreeMap<String, u32>>(problems);

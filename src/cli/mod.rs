@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod run;
+pub mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Command {
     Run(run::Arguments),
     /// Say everything that is wrong with configuration files; exit 0 fine, 1 mistakes, 2 unreadable
     Check(check::Arguments),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::Arguments),
     /// Run the gateway with a built-in hidden API and a web app, to try it
     Demo(DemoArguments),
     /// Serve only the built-in hidden API (for tests under load)
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Schema(arguments) => schema::schema(&arguments),
         Command::Demo(arguments) => demo(&arguments),
         Command::DemoVendor { address, keys } => {
             served(demo::serve_vendor(address, demo::Keys::File(keys), std::io::stdout()))

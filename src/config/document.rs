@@ -311,7 +311,7 @@ mod tests {
         let document = parse("x", text).expect("a document");
         let mut problems = Problems::new();
         for item in document.root().items(&mut problems) {
-            item.check_keys(&["name"], &[], &mut problems);
+            item.check_keys_in(&["name"], &[], &mut problems);
         }
         assert_eq!(document.report(problems).errors(), 10_000);
     }
@@ -328,7 +328,7 @@ mod tests {
                 Ok(document) => {
                     let mut problems = Problems::new();
                     document.root().items(&mut problems);
-                    document.root().check_keys(&[], &[], &mut problems);
+                    document.root().check_keys_in(&[], &[], &mut problems);
                     for (_, part) in document.root().entries(&mut problems) {
                         part.decode::<std::collections::BTreeMap<String, u8>>(&mut problems);
                     }

@@ -414,7 +414,7 @@ mod tests {
         assert!(!document.is_whole());
         let mut problems = Problems::new();
         for part in std::iter::once(document.root()).chain(document.included()) {
-            part.check_keys(&["include"], &[], &mut problems);
+            part.check_keys_in(&["include"], &[], &mut problems);
         }
         let found: Vec<(String, &str)> = document
             .report(problems)
@@ -446,7 +446,7 @@ mod tests {
         let document = load(&folder.path().join("main.yaml"), "include").expect("a document");
         let mut problems = Problems::new();
         let other = document.included().remove(0);
-        other.check_keys(&["x"], &[], &mut problems);
+        other.check_keys_in(&["x"], &[], &mut problems);
         other.get("x").expect("x").decode::<u32>(&mut problems);
         problems
             .error("PC9901", other.get("x").expect("x").path(), "odd `LEAKED-key`")

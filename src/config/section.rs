@@ -13,6 +13,7 @@ use serde_yaml::Value;
 use super::codes;
 use super::decode::{self, Input, Mistake, What};
 use super::document::Files;
+use super::keys::keys_of;
 use super::path::{Path, Place, Seg};
 use super::problem::Problems;
 use super::suggest::did_you_mean;
@@ -148,8 +149,14 @@ impl Section {
         (0..items.len()).map(|index| self.child(self.path.index(index))).collect()
     }
 
-    /// Refuses keys that are neither `known` nor `planned`, those that are only planned, and those without a value.
-    pub fn check_keys(&self, known: &[&str], planned: &[&str], problems: &mut Problems) {
+    /// Refuses keys that `T` does not have, those that are only `planned`, and those without a value. The keys are those that
+    /// `serde` decodes `T` from.
+    pub fn check_keys<T: DeserializeOwned>(&self, planned: &[&str], problems: &mut Problems) {
+        self.check_keys_in(keys_of::<T>(), planned, problems);
+    }
+
+    /// The same with a list of keys, for a mapping whose keys no single type has.
+    pub fn check_keys_in(&self, known: &[&str], planned: &[&str], problems: &mut Problems) {
         self.check_keys_but(known, planned, &[], problems);
     }
 
@@ -381,7 +388,7 @@ mod tests {
     fn keys_are_checked_and_a_misspelled_one_is_not_also_missing() {
         let root = section("{ upstraem: a, wasm: 1, name: , 5: x }");
         let mut problems = Problems::new();
-        root.check_keys(&["upstream", "name"], &["wasm"], &mut problems);
+        root.check_keys_in(&["upstream", "name"], &["wasm"], &mut problems);
         assert!(root.require("upstream", &mut problems).is_none());
         assert!(root.require("match", &mut problems).is_none());
         let codes: Vec<_> = problems.list.iter().map(|problem| problem.code).collect();

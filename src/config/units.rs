@@ -3,11 +3,15 @@
 //! A bare number is refused with a hint, because nobody remembers whether a `timeout: 30` is seconds. The text after the
 //! line break of an error is its hint; `Section::decode` shows it as help.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use super::shape;
 
 /// A duration greater than zero, at most 366 days: `60s`, `5m`, `250ms`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +163,7 @@ impl<T: FromStr<Err = String>> Visitor<'_> for UnitVisitor<T> {
 }
 
 macro_rules! unit {
-    ($name:ident, $expecting:literal, $bare:expr) => {
+    ($name:ident, $expecting:literal, $bare:expr, $pattern:expr, $examples:expr) => {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let of = std::marker::PhantomData;
@@ -170,6 +174,20 @@ macro_rules! unit {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                shape::text($pattern, &$bare.replace('\n', ": "), &$examples)
             }
         }
     };
@@ -184,10 +202,46 @@ const BARE_PERCENT: &str = "a percentage needs its sign\nwrite `20%`";
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const LARGEST: u64 = 1 << 60;
 
-unit!(Timespan, "a duration such as `60s`", BARE_DURATION);
-unit!(TimespanOrZero, "a duration such as `60s`", BARE_DURATION);
-unit!(ByteSize, "a size such as `64KiB`", BARE_SIZE);
-unit!(Percent, "a percentage such as `20%`", BARE_PERCENT);
+/// What `humantime` reads, as a pattern for editors; `Timespan` asks for one digit that is not zero besides.
+macro_rules! duration_pattern {
+    ($prefix:literal) => {
+        concat!(
+            "^",
+            $prefix,
+            r"([0-9]+(\.[0-9]+)?\s*(ns|nsec|nanos|[uµ]s|usec|ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?",
+            r"|d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?)\s*)+$"
+        )
+    };
+}
+
+unit!(
+    Timespan,
+    "a duration such as `60s`",
+    BARE_DURATION,
+    duration_pattern!("(?=.*[1-9])"),
+    ["250ms", "30s", "1h30m"]
+);
+unit!(
+    TimespanOrZero,
+    "a duration such as `60s`",
+    BARE_DURATION,
+    duration_pattern!(""),
+    ["0s", "250ms", "30s"]
+);
+unit!(
+    ByteSize,
+    "a size such as `64KiB`",
+    BARE_SIZE,
+    r"^[0-9]+(\.[0-9]+)? ?([Bb]|[KkMmGgTtPpEe]([Ii]?[Bb]?))$",
+    ["64KiB", "8MiB", "1MB"]
+);
+unit!(
+    Percent,
+    "a percentage such as `20%`",
+    BARE_PERCENT,
+    r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?) ?%$",
+    ["20%"]
+);
 
 #[cfg(test)]
 mod tests {

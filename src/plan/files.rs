@@ -4,7 +4,8 @@
 //! has nothing but routes. Their names begin with the team's.
 
 use super::INCLUDE;
-use crate::config::{Document, Problems, Section, codes};
+use super::schema::TeamFileSpec;
+use crate::config::{Document, Problems, Section, codes, keys_of};
 use crate::names::TeamName;
 
 /// The routes of one file.
@@ -57,7 +58,7 @@ pub(super) fn read(document: &Document, main_keys: &[&str], problems: &mut Probl
 
 fn team_file(file: &Section, main_name: &str, main_keys: &[&str], problems: &mut Problems) -> RouteFile {
     let elsewhere: Vec<&str> = main_keys.iter().copied().filter(|key| *key != ROUTES).collect();
-    file.check_keys_but(&[TEAM, ROUTES], &[], &elsewhere, problems);
+    file.check_keys_but(keys_of::<TeamFileSpec>(), &[], &elsewhere, problems);
     for key in elsewhere {
         let Some(at) = file.get(key) else { continue };
         let problem = if key == INCLUDE {

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Options;
 use crate::config::units::{ByteSize, Timespan};
-use crate::config::{Problems, Section, codes};
+use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::client::TrustedProxies;
-use crate::names::ListenerName;
+use crate::names::{ListenerName, SecretName};
 
 /// A certificate chain and its key, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,45 +91,92 @@ pub struct Admin {
     pub token: Option<(String, crate::config::Path)>,
 }
 
-#[derive(Deserialize)]
+/// Where clients come in: an address, what is spoken there, and what one client may take.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ListenerSpec {
+pub(super) struct ListenerSpec {
+    /// The listener's name: the `listener` label of its metrics and the field of the access log.
+    #[schemars(with = "ListenerName")]
     name: String,
+    /// The IP address and port to listen on. `0.0.0.0` and `[::]` mean every address of the machine. Write it in quotes.
     #[serde(rename = "address")]
+    #[schemars(with = "shape::SocketAddress")]
     _address: String,
+    /// Serve HTTPS with these certificates. Without it the listener speaks plain HTTP.
     tls: Option<TlsSpec>,
+    /// Whether clients may use HTTP/2; over TLS it is offered by ALPN. Default: `true` with `tls`, `false` without.
     http2: Option<bool>,
+    /// The proxies in front of this listener. Only what comes from these networks is believed in `X-Forwarded-For`,
+    /// `X-Forwarded-Proto` and `Forwarded`; it decides whom limits count. Default: nobody.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::Network>", example = ["10.0.0.0/8"])]
     trusted_proxies: Vec<String>,
+    /// How long a client may take for each step of a request.
     #[serde(default)]
     timeouts: TimeoutsSpec,
+    /// Connections at once, over all clients. One more is closed at the door.
+    #[schemars(extend("default" = DEFAULT_MAX_CONNECTIONS))]
     max_connections: Option<NonZeroUsize>,
+    /// Connections at once of one address; of IPv6 one /64 counts as one address.
+    #[schemars(extend("default" = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS))]
     max_connections_per_address: Option<NonZeroUsize>,
+    /// The largest head of a request: its first line and all header lines. More is answered with 431.
+    #[schemars(extend("default" = ByteSize(DEFAULT_MAX_HEADER_BYTES)))]
     max_header_bytes: Option<ByteSize>,
+    /// The most header lines of a request. More is answered with 431.
+    #[schemars(extend("default" = DEFAULT_MAX_HEADERS))]
     max_headers: Option<NonZeroUsize>,
 }
 
-#[derive(Deserialize)]
+/// Serve HTTPS with these certificates. Without it the listener speaks plain HTTP.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TlsSpec {
+    /// The certificates. The one that fits the name that the client asks for (SNI) is used, and the first one where none fits.
+    /// The files are read again when they change.
+    #[schemars(length(min = 1))]
     certificates: Vec<CertificateSpec>,
 }
 
-#[derive(Deserialize)]
+/// A certificate with its key.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CertificateSpec {
+    /// PEM file with the certificate chain, the server's own certificate first. Relative paths start at the configuration file.
+    #[schemars(example = &"tls/site.crt")]
     cert: PathBuf,
+    /// PEM file with the private key of the certificate.
+    #[schemars(example = &"tls/site.key")]
     key: PathBuf,
 }
 
-#[derive(Deserialize, Default)]
+/// How long a client may take for each step of a request.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TimeoutsSpec {
+    /// The whole head of a request, from its first byte to its last; the TLS and HTTP/2 handshakes too. A client that is slower is
+    /// answered with 408.
+    #[schemars(extend("default" = Timespan(ClientTimeouts::default().header)))]
     header: Option<Timespan>,
+    /// The whole body of a request, from the end of its head. A client that is slower is answered with 408.
+    #[schemars(extend("default" = Timespan(ClientTimeouts::default().body)))]
     body: Option<Timespan>,
+    /// How long a connection is kept open between two requests.
+    #[schemars(extend("default" = Timespan(ClientTimeouts::default().idle)))]
     idle: Option<Timespan>,
+    /// How long a client may take nothing of its answer. Then the connection is cut.
+    #[schemars(extend("default" = Timespan(ClientTimeouts::default().write)))]
     write: Option<Timespan>,
 }
+
+/// Default of connections at once, over all clients.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 20_000;
+/// Default of connections at once of one address.
+pub const DEFAULT_MAX_CONNECTIONS_PER_ADDRESS: usize = 1024;
+/// Default of the largest request head.
+pub const DEFAULT_MAX_HEADER_BYTES: u64 = 32 << 10;
+/// Default of the fields of a request head.
+pub const DEFAULT_MAX_HEADERS: usize = 100;
 
 /// Reads every listener; a file without one is refused.
 pub(super) fn listeners(root: &Section, options: &Options<'_>, problems: &mut Problems) -> Vec<Listener> {
@@ -157,24 +205,9 @@ pub(super) fn listeners(root: &Section, options: &Options<'_>, problems: &mut Pr
 }
 
 fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -> Option<Listener> {
-    section.check_keys(
-        &[
-            "name",
-            "address",
-            "tls",
-            "http2",
-            "trustedProxies",
-            "timeouts",
-            "maxConnections",
-            "maxConnectionsPerAddress",
-            "maxHeaderBytes",
-            "maxHeaders",
-        ],
-        &["proxyProtocol", "clientCa"],
-        problems,
-    );
+    section.check_keys::<ListenerSpec>(&["proxyProtocol", "clientCa"], problems);
     if let Some(tls) = section.get("tls") {
-        tls.check_keys(&["certificates"], &["clientCa", "minVersion", "acme"], problems);
+        tls.check_keys::<TlsSpec>(&["clientCa", "minVersion", "acme"], problems);
     }
     // Checked by itself, so that a mistake elsewhere in the listener does not hide it.
     let written = section.get("address").and_then(|at| at.value().as_str().map(str::to_owned));
@@ -220,12 +253,15 @@ fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -
             idle: times.idle.map_or(defaults.idle, |t| t.0),
             write: times.write.map_or(defaults.write, |t| t.0),
         },
-        max_connections: spec.max_connections.map_or(20_000, NonZeroUsize::get),
-        max_connections_per_address: spec.max_connections_per_address.map_or(1024, NonZeroUsize::get),
-        max_header_bytes: spec
-            .max_header_bytes
-            .map_or(32 << 10, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
-        max_headers: spec.max_headers.map_or(100, NonZeroUsize::get),
+        max_connections: spec.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get),
+        max_connections_per_address: spec
+            .max_connections_per_address
+            .map_or(DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, NonZeroUsize::get),
+        max_header_bytes: usize::try_from(
+            spec.max_header_bytes.map_or(DEFAULT_MAX_HEADER_BYTES, |size| size.0),
+        )
+        .unwrap_or(usize::MAX),
+        max_headers: spec.max_headers.map_or(DEFAULT_MAX_HEADERS, NonZeroUsize::get),
     })
 }
 
@@ -267,17 +303,23 @@ fn trusted(section: &Section, written: &[String], problems: &mut Problems) -> Tr
     TrustedProxies(networks)
 }
 
-#[derive(Deserialize)]
+/// Where operators come in: metrics, health, the configuration as it runs, purge. Never public. Without it there is no admin side.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct AdminSpec {
+pub(super) struct AdminSpec {
+    /// An IP address and port, or `unix:` and the path of a socket file. Anything but loopback or a socket file needs a `token`.
+    #[schemars(with = "shape::AdminAddress")]
     address: String,
+    /// Name of the secret that callers show as `Authorization: Bearer …`. Required where `address` can be reached from other
+    /// machines. Default: none.
+    #[schemars(with = "Option<SecretName>", example = &"admin-token")]
     token: Option<String>,
 }
 
 /// Reads the admin side: loopback or a socket file, or a token.
 pub(super) fn admin(root: &Section, options: &Options<'_>, problems: &mut Problems) -> Option<Admin> {
     let section = root.get("admin")?;
-    section.check_keys(&["address", "token"], &["tls", "clientCa"], problems);
+    section.check_keys::<AdminSpec>(&["tls", "clientCa"], problems);
     let spec = section.decode::<AdminSpec>(problems)?;
     let token = spec.token.zip(section.get("token")).map(|(name, at)| (name, at.path().clone()));
     if let Some(path) = spec.address.strip_prefix("unix:") {

@@ -1,42 +1,86 @@
 //! `match`: from what is written to what the router takes.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::router::{FieldMatch, FieldValue, HostPattern, PathPattern, RouteMatch};
-use crate::config::{Problems, Section, codes};
+use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::target;
 use crate::policy::PathShape;
 
-#[derive(Deserialize, Default)]
+/// Which requests a route takes. All of it must hold; what is left out matches everything. The most specific match wins, wherever its
+/// route stands in the file: exact path, then template, regex, the longest prefix; then host, method, headers, query.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Spec {
+pub(super) struct Spec {
+    /// Hosts of the request, without a port: exact, or one leading `*.` for every name below. Default: any.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::Host>", example = ["app.example", "*.app.example"])]
     hosts: Vec<String>,
+    /// Methods of the request, in upper case. Where only the method does not fit, the answer is 405. Default: any but TRACE and
+    /// CONNECT.
     #[serde(default)]
+    #[schemars(with = "Vec<Method>", example = ["GET", "HEAD"])]
     methods: Vec<String>,
+    /// The path of the request, after it was normalised: exactly one of `exact`, `prefix`, `template`, `regex`. Default:
+    /// `{ prefix: / }`.
     path: Option<PathSpec>,
+    /// Headers that the request must have. Default: none.
     #[serde(default)]
     headers: Vec<FieldSpec>,
+    /// Query parameters that the request must have. Default: none.
     #[serde(default)]
     query: Vec<FieldSpec>,
 }
 
-#[derive(Deserialize)]
+/// The path of the request: exactly one of `exact`, `prefix`, `template`, `regex`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 struct PathSpec {
+    /// This path and no other.
+    #[schemars(with = "Option<shape::UrlPath>", example = &"/health")]
     exact: Option<String>,
+    /// This path and all below it, by whole segments: `/api/weather` takes `/api/weather/today`, not `/api/weatherman`.
+    #[schemars(with = "Option<shape::UrlPath>")]
     prefix: Option<String>,
+    /// A path with names for whole segments: `/users/{id}` takes `/users/42`, and `rewrite.replaceFullPath` can use `{id}`.
+    #[schemars(with = "Option<shape::UrlPath>", example = &"/users/{id}")]
     template: Option<String>,
+    /// A regular expression that must match the whole path. Named groups `(?P<id>…)` can be used by `rewrite.replaceFullPath`. Syntax:
+    /// RE2, without look-around.
+    #[schemars(example = &"/reports/[0-9]{4}")]
     regex: Option<String>,
 }
 
-/// A header or a query parameter: with its value, with a pattern, or only there.
-#[derive(Deserialize)]
+/// A header or a query parameter: with its value, with a pattern, or, without either, only there.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("not" = { "required": ["exact", "regex"] }))]
 struct FieldSpec {
+    /// The name of the header (in any case) or of the query parameter (as it is).
     name: String,
+    /// The whole value. Without it and `regex` the field only has to be there.
     exact: Option<String>,
+    /// A regular expression that must match the whole value.
     regex: Option<String>,
+}
+
+/// One of [`METHODS`].
+struct Method;
+
+impl JsonSchema for Method {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Method".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "enum": METHODS })
+    }
 }
 
 /// Methods that a route may name: the standard ones but CONNECT and TRACE, which are refused at the door.
@@ -50,11 +94,7 @@ pub(super) fn read(
 ) -> Option<(RouteMatch, PathShape)> {
     let spec: Spec = match section {
         Some(section) => {
-            section.check_keys(
-                &["hosts", "methods", "path", "headers", "query"],
-                &["scheme", "when"],
-                problems,
-            );
+            section.check_keys::<Spec>(&["scheme", "when"], problems);
             section.decode(problems)?
         }
         None => Spec::default(),

@@ -10,6 +10,7 @@ pub mod listeners;
 pub mod matching;
 pub mod route;
 pub mod router;
+pub mod schema;
 pub mod upstreams;
 
 use std::collections::BTreeMap;
@@ -17,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::units::{ByteSize, Timespan, TimespanOrZero};
-use crate::config::{Document, Problems, Report, Section, codes};
+use crate::config::{Document, Problems, Report, Section, codes, keys_of};
 use crate::exchange::Exchange;
 use crate::limit;
 use crate::names::{SecretName, UpstreamName};
@@ -202,46 +204,49 @@ impl Plan {
     }
 }
 
-#[derive(Deserialize)]
+/// The store of cached answers: one for all routes, in the memory of the gateway.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CacheSpec {
+    /// All answers together, heads and keys included. What was not asked for longest makes way.
+    #[schemars(extend("default" = ByteSize(DEFAULT_CACHE_BYTES)))]
     size: Option<ByteSize>,
+    /// The largest answer that is kept. A longer one is passed on and not stored.
+    #[schemars(extend("default" = ByteSize(DEFAULT_MAX_OBJECT_BYTES)))]
     max_object: Option<ByteSize>,
 }
 
-#[derive(Deserialize)]
+/// How the gateway stops when it is told to (SIGTERM).
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ShutdownSpec {
+    /// The longest wait for requests under way. What is still open then is cut.
+    #[schemars(extend("default" = Timespan(DEFAULT_GRACE)))]
     grace: Option<Timespan>,
+    /// How long new requests are still taken while `/readyz` already says 503, so that a load balancer notices first.
+    #[schemars(extend("default" = "0s"))]
     delay: Option<TimespanOrZero>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LogFileSpec {
+    /// Path of the file; lines are appended. A relative path starts at the configuration file.
+    #[schemars(example = &"/var/log/portcullis/access.log")]
     file: PathBuf,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum LogWord {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
+    /// No access log.
     Off,
 }
 
-const KNOWN: [&str; 10] = [
-    "version",
-    "listeners",
-    "admin",
-    "cache",
-    "accessLog",
-    "shutdown",
-    "secrets",
-    "upstreams",
-    files::ROUTES,
-    INCLUDE,
-];
 /// The key of the main file that names further files, for [`crate::config::load`].
 pub const INCLUDE: &str = "include";
 
@@ -260,7 +265,7 @@ fn compile(
         );
         return None;
     }
-    root.check_keys(&KNOWN, &PLANNED, problems);
+    root.check_keys::<schema::FileSpec>(&PLANNED, problems);
     check_version(&root, problems);
 
     let listeners = listeners::listeners(&root, options, problems);
@@ -272,7 +277,7 @@ fn compile(
 
     let secrets = Slots::read(&root, process, options, problems);
     let upstreams = upstreams::Declared::read(&root, &secrets, problems);
-    let main_keys: Vec<&str> = KNOWN.into_iter().chain(PLANNED).collect();
+    let main_keys: Vec<&str> = keys_of::<schema::FileSpec>().iter().copied().chain(PLANNED).collect();
     let files = files::read(document, &main_keys, problems);
     let compiled = route::compile(&files, &upstreams, &secrets, process, options, problems);
     let admin_token = admin
@@ -323,7 +328,7 @@ fn check_version(root: &Section, problems: &mut Problems) {
 fn cache_zone(root: &Section, problems: &mut Problems) -> CacheZone {
     let section = root.get("cache");
     if let Some(section) = &section {
-        section.check_keys(&["size", "maxObject"], &["file", "zones"], problems);
+        section.check_keys::<CacheSpec>(&["file", "zones"], problems);
     }
     let spec = section.as_ref().and_then(|s| s.decode::<CacheSpec>(problems));
     let (size, max) = spec.map_or((None, None), |spec| (spec.size, spec.max_object));
@@ -353,11 +358,19 @@ fn access_log(root: &Section, options: &Options<'_>, problems: &mut Problems) ->
     }
 }
 
-#[derive(Deserialize)]
+/// Where a secret's value is: exactly one of `env` and `file`. The value itself is never written here. Under 8 bytes is refused.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{ "required": ["env"] }, { "required": ["file"] }]))]
 struct SecretSpec {
+    /// The environment variable that holds the value; read when the gateway starts.
+    #[schemars(example = &"VENDOR_KEY")]
     env: Option<String>,
+    /// The file that holds the value; read again when it changes. One line break at its end is not part of the value.
+    #[schemars(example = &"/run/secrets/vendor")]
     file: Option<PathBuf>,
+    /// How long the old value is still used when the file goes away. Then requests that need it are answered with 503.
+    #[schemars(extend("default" = Timespan(DEFAULT_KEEP_LAST_GOOD)))]
     keep_last_good: Option<Timespan>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::files::{Owner, RouteFile};
 use super::router::{PathPattern, RouteMatch, RouteProblem, Router};
 use super::upstreams::{Declared, Entry, UpstreamPlan};
-use super::{Options, Process, Slots, matching};
+use super::{Options, Process, Slots, matching, schema};
 use crate::config::{Problems, Section, codes};
 use crate::names::{NameError, RouteName, UpstreamName};
 use crate::policy::errors::Errors;
@@ -65,20 +65,6 @@ struct Draft<'a> {
     upstream: Option<&'a Entry>,
 }
 
-const KNOWN: [&str; 12] = [
-    "name",
-    "match",
-    "upstream",
-    "redirect",
-    "respond",
-    "rewrite",
-    "request",
-    "rateLimit",
-    "concurrency",
-    "upgrade",
-    "cache",
-    "response",
-];
 const PLANNED: [&str; 8] = ["when", "split", "mirror", "cors", "access", "auth", "wasm", "slo"];
 
 /// Every route, the index over them and the upstreams they use.
@@ -136,13 +122,10 @@ fn draft<'a>(
     process: &Process,
     problems: &mut Problems,
 ) -> Option<Draft<'a>> {
-    section.check_keys(&KNOWN, &PLANNED, problems);
+    section.check_keys_in(&schema::ROUTE_KEYS, &PLANNED, problems);
     if let Some(response) = section.get("response") {
-        response.check_keys(
-            &["json", "headers", "errors"],
-            &["status", "hold", "onLeak", "compress", "body"],
-            problems,
-        );
+        let planned = ["status", "hold", "onLeak", "compress", "body"];
+        response.check_keys_in(&schema::RESPONSE_KEYS, &planned, problems);
     }
     let target = target(section, declared, problems);
     let matched =

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Options, Process, Slots};
 use crate::config::units::{Percent, Timespan};
-use crate::config::{Problems, Section, codes};
+use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::target;
 use crate::names::UpstreamName;
 use crate::policy::UpstreamKind;
@@ -24,6 +25,8 @@ use crate::upstream::{
 pub const MAX_ENDPOINTS: usize = 64;
 /// Retry attempts that an operator may ask for.
 pub const MAX_ATTEMPTS: u32 = 10;
+/// The heaviest endpoint.
+pub const MAX_WEIGHT: u32 = 1000;
 
 /// A compiled upstream with its counters.
 pub struct UpstreamPlan {
@@ -37,71 +40,143 @@ pub struct UpstreamPlan {
     pub section: Section,
 }
 
-#[derive(Deserialize)]
+/// A hidden API or your own web app: where it is served, how long it may take, and how we prove who we are. Clients never see its
+/// name or address.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+#[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
+pub(super) struct Spec {
+    /// Whose it is; every other default hangs on it.
+    #[schemars(extend("default" = "api"))]
     kind: Option<KindSpec>,
+    /// Where it is served. The path is a base: every rewritten path is placed below it, and nothing a client sends leaves it.
+    /// Instead of `endpoints`.
+    #[schemars(with = "Option<shape::UpstreamUrl>", example = &"https://api.vendor.example/base")]
     url: Option<String>,
+    /// Several machines that serve the same upstream; all with the same path. Instead of `url`.
+    #[schemars(length(min = 1, max = MAX_ENDPOINTS))]
     endpoints: Option<Vec<EndpointSpec>>,
+    /// How one of several `endpoints` is chosen.
+    #[schemars(extend("default" = "roundRobin"))]
     balance: Option<BalanceSpec>,
+    /// Whether its name may lead to private, loopback or link-local addresses; checked at every connection. Default: `false` for an
+    /// `api`, `true` for an `app`.
     #[serde(default)]
     allow_private: Option<bool>,
+    /// Whether the `credential` may travel over `http://` to an address that is not private.
     #[serde(default)]
     allow_cleartext: bool,
+    /// How long each step toward the upstream may take.
     #[serde(default)]
     timeouts: TimeoutsSpec,
+    /// Whether a failed attempt is followed by another. Only requests that may be sent twice are repeated (RFC 9110 §9.2.2); after
+    /// `connect-failure` any, for nothing was sent.
     retry: Option<RetrySpec>,
+    /// How the upstream proves who it is, and we to it. Its certificate is always verified.
     #[serde(default)]
     tls: TlsSpec,
+    /// Whether to speak HTTP/2 to it where it agrees.
     #[serde(default)]
     http2: bool,
     #[serde(rename = "credential")]
+    #[schemars(skip)]
     _credential: Option<serde_yaml::Value>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum KindSpec {
+    /// Somebody else's API: hidden and guarded, nothing passes unless listed.
     Api,
+    /// Your own web app: trusted, it works behind the gate as it works without.
     App,
 }
 
-#[derive(Deserialize)]
+/// One machine of an upstream.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EndpointSpec {
+    /// Where this machine is served. The path must be the same for all of them.
+    #[schemars(with = "shape::UpstreamUrl", example = &"https://a.partner.example")]
     url: String,
+    /// Its share of the requests among the weights of all.
+    #[schemars(range(min = 1, max = MAX_WEIGHT), extend("default" = 1))]
     weight: Option<u32>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum BalanceSpec {
+    /// In turn, by weight, evenly spread.
     RoundRobin,
+    /// The one with the fewest requests under way from this gateway, in proportion to its weight.
     LeastInFlight,
 }
 
-#[derive(Deserialize, Default)]
+/// How long each step toward the upstream may take.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TimeoutsSpec {
+    /// A TCP connection; TCP and TLS together have twice as long.
+    #[schemars(extend("default" = Timespan(Timeouts::default().connect)))]
     connect: Option<Timespan>,
+    /// The whole exchange, from the first attempt to the last byte of the answer, retries included. Then the client gets 504.
+    #[schemars(extend("default" = Timespan(Timeouts::default().request)))]
     request: Option<Timespan>,
+    /// How long an unused connection is kept for the next request. Keep it below what the upstream keeps its own.
+    #[schemars(extend("default" = Timespan(Timeouts::default().idle)))]
     idle: Option<Timespan>,
 }
 
-#[derive(Deserialize)]
+/// Whether a failed attempt is followed by another.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RetrySpec {
+    /// How many attempts may follow the first one. `0` turns retries off.
+    #[schemars(range(max = MAX_ATTEMPTS), extend("default" = Retry::default().attempts))]
     attempts: Option<u32>,
+    /// After what an attempt is followed by another: no connection (`connect-failure`), or an answer with one of these statuses. An
+    /// exchange that broke off counts as 502.
+    #[schemars(with = "Option<Vec<RetryWord>>", extend("default" = ["connect-failure", 502, 503]))]
     on: Option<Vec<serde_yaml::Value>>,
+    /// How many retries there may be, at most, per hundred requests of the last ten seconds, so that retries never multiply an outage.
+    #[schemars(extend("default" = Percent(Retry::default().budget_percent)))]
     budget: Option<Percent>,
 }
 
-#[derive(Deserialize, Default)]
+/// What `retry.on` lists: read by hand, because it is words and numbers.
+struct RetryWord;
+
+impl JsonSchema for RetryWord {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RetryWord".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "enum": ["connect-failure", 502, 503, 504] })
+    }
+}
+
+/// How the upstream proves who it is, and we to it. Its certificate is always verified.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("dependencies" = { "clientCert": ["clientKey"], "clientKey": ["clientCert"] }))]
 struct TlsSpec {
+    /// PEM file with the authorities to trust, instead of the system's. Default: the system's.
+    #[schemars(example = &"tls/partner-ca.crt")]
     ca: Option<PathBuf>,
+    /// The name that is asked for and verified. Default: the host of the URL.
+    #[schemars(example = &"api.partner.example")]
     sni: Option<String>,
+    /// PEM file with the certificate chain that we show to the upstream (mutual TLS). Needs `clientKey`. Default: none.
+    #[schemars(example = &"tls/gate.crt")]
     client_cert: Option<PathBuf>,
+    /// PEM file with the private key of `clientCert`.
+    #[schemars(example = &"tls/gate.key")]
     client_key: Option<PathBuf>,
 }
 
@@ -127,19 +202,6 @@ pub struct Declared {
     used: RefCell<BTreeSet<String>>,
 }
 
-const KNOWN: [&str; 11] = [
-    "kind",
-    "url",
-    "endpoints",
-    "balance",
-    "allowPrivate",
-    "allowCleartext",
-    "timeouts",
-    "retry",
-    "tls",
-    "http2",
-    "credential",
-];
 const PLANNED: [&str; 5] = ["health", "outlier", "quota", "mirror", "spki"];
 
 impl Declared {
@@ -258,7 +320,7 @@ fn entry(written: &str, section: &Section, secrets: &Slots, problems: &mut Probl
             return None;
         }
     };
-    section.check_keys(&KNOWN, &PLANNED, problems);
+    section.check_keys::<Spec>(&PLANNED, problems);
     let injection = section.get("credential").map(|s| credential::inspect(&s, problems));
     // Asked for first: a mistake elsewhere in the upstream must not hide an unknown secret.
     if let Some(Some(injection)) = &injection
@@ -267,7 +329,7 @@ fn entry(written: &str, section: &Section, secrets: &Slots, problems: &mut Probl
         let _ = secrets.get(secret, place.path(), problems);
     }
     if let Some(balance) = section.get("balance").filter(|balance| balance.value().is_mapping()) {
-        balance.check_keys(&["roundRobin", "leastInFlight"], &["hash"], problems);
+        balance.check_keys::<BalanceSpec>(&["hash"], problems);
     }
     let spec = section.decode::<Spec>(problems)?;
     let kind = match spec.kind.unwrap_or(KindSpec::Api) {
@@ -430,8 +492,8 @@ fn endpoints(
     for (url, weight, at) in written {
         match parse_url(&url) {
             Ok((scheme, host, port, path)) => {
-                if weight == 0 || weight > 1000 {
-                    problems.error(codes::BAD_VALUE, at.path(), "a weight is 1 to 1000");
+                if weight == 0 || weight > MAX_WEIGHT {
+                    problems.error(codes::BAD_VALUE, at.path(), format!("a weight is 1 to {MAX_WEIGHT}"));
                     sound = false;
                 }
                 if base.get_or_insert_with(|| path.clone()) != &path {

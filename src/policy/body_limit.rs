@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Build, Policy, Told, UpstreamKind};
@@ -16,9 +17,12 @@ pub const API_MAX_BYTES: u64 = 1 << 20;
 /// Default for an `app`.
 pub const APP_MAX_BYTES: u64 = 16 << 20;
 
-#[derive(Deserialize)]
+/// How large a request body may be.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Spec {
+pub(super) struct Spec {
+    /// The largest request body. A longer one is answered with 413. Default: `1MiB` for an `api`, `16MiB` for an `app`.
+    #[schemars(example = &"1MiB")]
     max: ByteSize,
 }
 

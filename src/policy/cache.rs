@@ -6,42 +6,64 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Build, Policy, Told, UpstreamKind, told};
 use crate::cache::key::Pattern;
 use crate::config::units::Timespan;
-use crate::config::{Section, codes};
+use crate::config::{Section, codes, shape};
 
-#[derive(Deserialize)]
+/// Keep the upstream's answers, after they were guarded and shaped, and give them to others who ask the same (RFC 9111). `cache: {}` keeps
+/// what the upstream allows, for as long as it says. Without this key nothing is kept.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
+    /// How long an answer is fresh where the upstream says nothing about it. Default: an answer without a lifetime is not kept.
+    #[schemars(example = &"60s")]
     ttl: Option<Timespan>,
+    /// Whose word counts for how long an answer is fresh.
+    #[schemars(extend("default" = "respect"))]
     mode: Option<Mode>,
+    /// How long after its lifetime an old answer is still given at once, while a new one is fetched behind it (RFC 5861 §3). Default: not
+    /// at all.
+    #[schemars(example = &"5m")]
     stale_while_revalidate: Option<Timespan>,
+    /// How long after its lifetime an old answer is still given while the upstream fails (RFC 5861 §4). Default: not at all.
+    #[schemars(example = &"1h")]
     stale_if_error: Option<Timespan>,
+    /// What makes two requests different, besides method, host, path and query.
     key: Option<KeySpec>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[derive(Deserialize, Clone, Copy, PartialEq, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
+    /// The upstream's; `ttl` speaks where it says nothing.
     Respect,
+    /// `ttl` wins over what the upstream says.
     Override,
 }
 
-#[derive(Deserialize)]
+/// What makes two requests different, besides method, host, path and query.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct KeySpec {
+    /// Which query parameters count.
     query: Option<QuerySpec>,
+    /// Request headers that count too; a `Vary` of the upstream always does. Default: none.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::HeaderField>", example = ["accept-language"])]
     headers: Vec<String>,
 }
 
-#[derive(Deserialize)]
+/// Which query parameters count.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct QuerySpec {
+    /// Query parameters that make no difference; they are not sent upstream either. One `*` at the end stands for any rest. Default: none.
     #[serde(default)]
+    #[schemars(inner(regex(pattern = r"^[^*]+\*?$")), example = ["utm_*", "fbclid"])]
     ignore: Vec<String>,
 }
 
@@ -110,11 +132,7 @@ impl CacheSettings {
 /// Sets how the route caches.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     let section = section?;
-    section.check_keys(
-        &["ttl", "mode", "staleWhileRevalidate", "staleIfError", "key"],
-        &["share", "tags", "methods", "zone"],
-        build.problems,
-    );
+    section.check_keys::<Spec>(&["share", "tags", "methods", "zone"], build.problems);
     let spec = section.decode::<Spec>(build.problems)?;
     if build.upstream.is_none() {
         build.problems.error(

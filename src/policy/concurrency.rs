@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::rate_limit::{self, Subject};
@@ -17,10 +18,15 @@ use crate::exchange::Exchange;
 use crate::limit::inflight::Concurrency;
 use crate::limit::{self, Key};
 
-#[derive(Deserialize)]
+/// At most so many requests of this route at the same time. One more is answered with 429. Without this key there is no such limit.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
+    /// How many requests may be under way at once.
+    #[schemars(example = 50)]
     max: NonZeroU32,
+    /// Whose requests are counted together.
+    #[schemars(extend("default" = "route"))]
     key: Option<Subject>,
 }
 

@@ -11,43 +11,63 @@ use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::told::{self, Counters, Telling, Told};
 use super::{Build, Fault, Hooks, Policy};
-use crate::config::{Problems, Section, codes};
+use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::Exchange;
+use crate::names::SecretName;
 use crate::secret::SecretSlot;
 
-#[derive(Deserialize)]
+/// Our secret for this upstream, added on the way out: exactly one of `bearer`, `apiKey`, `basic`. Clients, logs and the cache never see
+/// it; without its value the request is not sent and answered with 503. Default: none.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct Spec {
+    /// Name of the secret that is sent as `Authorization: Bearer …` (RFC 6750).
+    #[schemars(with = "Option<SecretName>", example = &"vendor-key")]
     bearer: Option<String>,
     api_key: Option<ApiKeySpec>,
     basic: Option<BasicSpec>,
 }
 
-#[derive(Deserialize)]
+/// A key in a header or a query parameter of its own.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ApiKeySpec {
+    /// Where the key stands.
     #[serde(rename = "in")]
     place: PlaceSpec,
+    /// The name of the header or parameter.
+    #[schemars(with = "shape::HeaderField", example = &"X-Api-Key")]
     name: String,
+    /// Name of the secret that is sent.
+    #[schemars(with = "SecretName", example = &"partner-key")]
     secret: String,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[derive(Deserialize, Clone, Copy, PartialEq, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum PlaceSpec {
+    /// In a header.
     Header,
+    /// In the query. A header is safer: upstreams log their URLs.
     Query,
 }
 
-#[derive(Deserialize)]
+/// A user and a password (RFC 7617).
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct BasicSpec {
+    /// The user, as it is: it is no secret. Without `:`.
+    #[schemars(regex(pattern = "^[^:]*$"), example = &"shop")]
     username: String,
+    /// Name of the secret that holds the password.
+    #[schemars(with = "SecretName", example = &"partner-key")]
     password: String,
 }
 
@@ -87,11 +107,7 @@ pub struct Injection {
 
 /// Reads which header and which secret a `credential` uses, recording its mistakes. Called once per upstream.
 pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> {
-    section.check_keys(
-        &["bearer", "apiKey", "basic"],
-        &["oauth2ClientCredentials", "hmac", "awsSigV4", "when"],
-        problems,
-    );
+    section.check_keys::<Spec>(&["oauth2ClientCredentials", "hmac", "awsSigV4", "when"], problems);
     let spec = section.decode::<Spec>(problems)?;
     let count =
         [spec.bearer.is_some(), spec.api_key.is_some(), spec.basic.is_some()].iter().filter(|b| **b).count();

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Build, Policy, Told, UpstreamKind, told};
@@ -62,16 +63,30 @@ impl Errors {
     }
 }
 
-#[derive(Deserialize)]
+/// Whether the upstream's own error bodies (status 400 and above) reach the client. The status always does, but an `api`'s 401, 407 and
+/// 429, which are about us. Default: `mask` for an `api`, `pass` for an `app`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "read by hand, so that each of the two has its own message")]
+pub(super) enum Spec {
+    Word(Word),
+    List(List),
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-enum Word {
+pub(super) enum Word {
+    /// Every error body is ours: a problem document with a stable code (RFC 9457).
     Mask,
+    /// Every error body is the upstream's.
     Pass,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct List {
+pub(super) struct List {
+    /// The statuses whose bodies pass, guarded and shaped as any other; the rest is masked.
+    #[schemars(inner(range(min = 400, max = 599)), example = [400, 422])]
     pass: Vec<u16>,
 }
 

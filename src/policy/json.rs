@@ -5,23 +5,32 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Build, Policy, Told, told};
 use crate::body::json::Shape;
 use crate::config::units::ByteSize;
-use crate::config::{Section, codes};
+use crate::config::{Section, codes, shape};
 
 /// The largest body that is shaped, where `max` is not written: it is held in memory, twice for a moment.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 20;
 
-#[derive(Deserialize)]
+/// Which parts of a JSON answer the client gets. The answer is held back, shaped, and only then stored and sent; one that cannot be
+/// shaped is 502, never the original. Needs `keep` or `remove`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
+    /// Only what these paths lead to stays, with all below it; everything else is dropped. Default: everything stays.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::JsonPath>", example = ["$.name", "$.city"])]
     keep: Vec<String>,
+    /// What these paths lead to is dropped, with all below it; wins over `keep`. Default: nothing.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::JsonPath>", example = ["$.internal_id", "$.stations[*].owner_email"])]
     remove: Vec<String>,
+    /// The largest answer that is shaped: it is held in memory. A longer one is 502.
+    #[schemars(extend("default" = ByteSize(DEFAULT_MAX_BYTES)))]
     max: Option<ByteSize>,
 }
 
@@ -60,7 +69,7 @@ impl JsonShaping {
 /// Compiles `keep` and `remove`.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     let section = section?;
-    section.check_keys(&["keep", "remove", "max"], &["rename", "mask", "schema", "envelope"], build.problems);
+    section.check_keys::<Spec>(&["rename", "mask", "schema", "envelope"], build.problems);
     let spec = section.decode::<Spec>(build.problems)?;
     if build.upstream.is_none() {
         build.problems.error(

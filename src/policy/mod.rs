@@ -34,6 +34,7 @@ pub mod upgrade;
 use std::sync::Arc;
 
 use pingora::http::{RequestHeader, ResponseHeader};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::config::{Problems, Section, codes};
 use crate::exchange::Exchange;
@@ -221,14 +222,31 @@ pub enum Place {
 /// From what is written to what runs. Mistakes go to [`Build::problems`].
 pub type Compile = fn(Option<&Section>, &mut Build<'_>) -> Option<Arc<dyn Policy>>;
 
+/// What the settings of a kind look like, as JSON Schema; [`schema_of`] makes one from a type.
+pub type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
+
 /// One kind of policy.
 pub struct Kind {
     /// Its key in the YAML, dotted where it is nested.
     pub key: &'static str,
     /// Where the key stands.
     pub place: Place,
+    /// What stands at the key; nothing where nothing can be written. The doc comments of the type are what editors show.
+    pub schema: Option<MakeSchema>,
     /// Compiles the settings (`None`: not written, defaults apply). Returns nothing where there is no hook to run.
     pub compile: Compile,
+}
+
+impl Kind {
+    /// A kind whose settings, of the form `T`, stand at `key` on a route.
+    const fn route<T: JsonSchema>(key: &'static str, compile: Compile) -> Self {
+        Self { key, place: Place::Route, schema: Some(schema_of::<T>), compile }
+    }
+
+    /// A kind that nobody writes: it follows from the kind of upstream.
+    const fn implied(key: &'static str, compile: Compile) -> Self {
+        Self { key, place: Place::Implied, schema: None, compile }
+    }
 }
 
 /// Every kind, in the order of execution.
@@ -237,22 +255,77 @@ pub struct Kind {
 /// credential is last: nothing that runs before it can see, copy or remove the secret. On the way back the errors are masked
 /// before the origins are erased, and `response.headers` is last of the stored part, so that what it sets is what is stored.
 pub const KINDS: &[Kind] = &[
-    Kind { key: "request.body", place: Place::Route, compile: body_limit::compile },
-    Kind { key: "rateLimit", place: Place::Route, compile: rate_limit::compile },
-    Kind { key: "concurrency", place: Place::Route, compile: concurrency::compile },
-    Kind { key: "redirect", place: Place::Route, compile: redirect::compile },
-    Kind { key: "respond", place: Place::Route, compile: respond::compile },
-    Kind { key: "cache", place: Place::Route, compile: cache::compile },
-    Kind { key: "upgrade", place: Place::Route, compile: upgrade::compile },
-    Kind { key: "rewrite", place: Place::Route, compile: rewrite::compile },
-    Kind { key: "request", place: Place::Route, compile: request_headers::compile },
-    Kind { key: "forwarding", place: Place::Implied, compile: forwarding::compile },
-    Kind { key: "credential", place: Place::Upstream, compile: credential::compile },
-    Kind { key: "response.errors", place: Place::Route, compile: errors::compile },
-    Kind { key: "origin", place: Place::Implied, compile: origin::compile },
-    Kind { key: "response.json", place: Place::Route, compile: json::compile },
-    Kind { key: "response.headers", place: Place::Route, compile: response_headers::compile },
+    Kind::route::<body_limit::Spec>("request.body", body_limit::compile),
+    Kind::route::<OneOrMany<rate_limit::Spec, { rate_limit::MAX_LIMITS }>>("rateLimit", rate_limit::compile),
+    Kind::route::<concurrency::Spec>("concurrency", concurrency::compile),
+    Kind::route::<redirect::Spec>("redirect", redirect::compile),
+    Kind::route::<respond::Spec>("respond", respond::compile),
+    Kind::route::<cache::Spec>("cache", cache::compile),
+    Kind::route::<upgrade::Spec>("upgrade", upgrade::compile),
+    Kind::route::<rewrite::Spec>("rewrite", rewrite::compile),
+    Kind::route::<request_headers::Spec>("request", request_headers::compile),
+    Kind::implied("forwarding", forwarding::compile),
+    Kind {
+        key: "credential",
+        place: Place::Upstream,
+        schema: Some(schema_of::<credential::Spec>),
+        compile: credential::compile,
+    },
+    Kind::route::<errors::Spec>("response.errors", errors::compile),
+    Kind::implied("origin", origin::compile),
+    Kind::route::<json::Spec>("response.json", json::compile),
+    Kind::route::<response_headers::Spec>("response.headers", response_headers::compile),
 ];
+
+/// What an editor shows for a key under which only kinds stand.
+pub const GROUPS: &[(&str, &str)] = &[("response", "What of the upstream's answer reaches the client.")];
+
+/// The schema of `T`, for [`Kind::schema`].
+pub fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// The keys `own` and those of the kinds of routes below `parent` (`""`: the route itself), each once.
+#[must_use]
+pub fn with_kinds(own: &[&'static str], parent: &str) -> Vec<&'static str> {
+    let mut keys = own.to_vec();
+    for kind in KINDS.iter().filter(|kind| kind.place == Place::Route) {
+        let below = match parent {
+            "" => Some(kind.key),
+            parent => kind.key.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.')),
+        };
+        let key = below.and_then(|key| key.split('.').next());
+        keys.extend(key.filter(|key| !keys.contains(key)));
+    }
+    keys
+}
+
+/// The form of a setting that is one `T` or a list of at most `MOST`.
+pub struct OneOrMany<T, const MOST: usize>(std::marker::PhantomData<T>);
+
+impl<T: JsonSchema, const MOST: usize> JsonSchema for OneOrMany<T, MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    /// One schema with both types, because each keyword speaks of one type only: no `anyOf`, behind which an editor could not
+    /// tell which of the two was meant.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        let mut both = one.clone();
+        both.insert("type".into(), serde_json::json!(["object", "array"]));
+        let mut item = one;
+        item.remove("description");
+        both.insert("items".into(), item.to_value());
+        both.insert("minItems".into(), 1.into());
+        both.insert("maxItems".into(), MOST.into());
+        both
+    }
+}
 
 /// The compiled policies of one route, sorted by hook.
 #[derive(Default)]

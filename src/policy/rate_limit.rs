@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::told::{self, Counters, Telling, Told};
@@ -24,18 +25,30 @@ use crate::names::LimitName;
 /// The most limits that one route can have: each costs a look-up per request and a metric.
 pub const MAX_LIMITS: usize = 8;
 
-#[derive(Deserialize)]
+/// At most so many requests in a window, for each client by itself. A request too many is answered with 429 and `Retry-After`; every
+/// answer says in `RateLimit` what is left. Answers from the cache count too. One limit, or a list of up to eight that must all hold.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
+    /// What the limit is called in `RateLimit-Policy`, log and metrics. Default: `default`; of several, `limit-1`, `limit-2` and so on.
+    #[schemars(with = "Option<LimitName>", example = &"sustained")]
     name: Option<String>,
+    /// How many requests in the `window`.
+    #[schemars(example = 100)]
     requests: NonZeroU32,
+    /// The time over which `requests` are spread; they come back evenly, not all at its end.
+    #[schemars(example = &"1m")]
     window: Timespan,
+    /// How many requests may come at once after a pause. Default: as many as `requests`.
+    #[schemars(example = 20)]
     burst: Option<NonZeroU32>,
+    /// Who is counted.
+    #[schemars(extend("default" = "client.ip"))]
     key: Option<Subject>,
 }
 
 /// Who shares a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum Subject {
     /// Each client address has its own (IPv6 by /64).
     #[serde(rename = "client.ip")]
@@ -78,11 +91,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let mut limits: Vec<Limit> = Vec::with_capacity(entries.len());
     for entry in &entries {
         if entry.value().is_mapping() {
-            entry.check_keys(
-                &["name", "requests", "window", "burst", "key"],
-                &["shadow", "countHits", "scope", "when"],
-                build.problems,
-            );
+            entry.check_keys::<Spec>(&["shadow", "countHits", "scope", "when"], build.problems);
         }
         let Some(spec) = entry.decode::<Spec>(build.problems) else { continue };
         let written = spec.name.unwrap_or_else(|| {

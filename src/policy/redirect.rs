@@ -3,25 +3,40 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::reply::Body;
 use super::told::{Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
-use crate::config::{Section, codes};
+use crate::config::{Section, codes, shape};
 use crate::exchange::{Exchange, Scheme};
 
-#[derive(Deserialize)]
+/// Send the client elsewhere, instead of asking an upstream (Gateway API's `RequestRedirect`). What is left out stays as it was
+/// requested; at least one of `scheme`, `host`, `port`, `path` is needed.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+#[schemars(extend("anyOf" = [
+    { "required": ["scheme"] }, { "required": ["host"] }, { "required": ["port"] }, { "required": ["path"] }
+]))]
+pub(super) struct Spec {
+    /// The scheme to go to. Default: the request's.
     scheme: Option<SchemeSpec>,
+    /// The host to go to, without a port. Default: the request's.
+    #[schemars(example = &"app.example")]
     host: Option<String>,
+    /// The port to go to. Default: the request's; the scheme's own where `scheme` or `host` is given.
+    #[schemars(range(min = 1), example = 443)]
     port: Option<u16>,
+    /// The path to go to, percent-encoded; the request's query stays. Default: the request's.
+    #[schemars(with = "Option<shape::UrlPath>", example = &"/new")]
     path: Option<String>,
+    /// Which redirect (RFC 9110 §15.4): 307 and 308 keep the method, 301 and 308 are for good.
+    #[schemars(extend("enum" = STATUSES, "default" = 302))]
     status: Option<u16>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum SchemeSpec {
     Http,

@@ -4,17 +4,18 @@
 //! come `remove`, `set` and `add`. A name that the credential injects can be none of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ahash::AHashSet;
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fields::{FieldEdits, Reader};
 use super::told::{self, Telling, Told};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
-use crate::config::Section;
+use crate::config::{Section, keys_of, shape};
 use crate::exchange::Exchange;
 
 /// What an `api` needs to answer: nothing about who asks. `content-*` and `if-*` pass as families.
@@ -46,25 +47,51 @@ const RESERVED: [&str; 11] = [
     "upgrade",
 ];
 
-#[derive(Deserialize, Default)]
+/// What of the client's request reaches the upstream.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read part by part, so that one mistake does not hide another")]
+pub(super) struct Spec {
+    headers: Option<HeadersSpec>,
+    cookies: Option<CookiesSpec>,
+}
+
+/// The headers of the copy that goes to the upstream. First what does not pass is dropped, then `remove`, `set` and `add` are done, in
+/// this order. A header that carries the upstream's credential cannot be touched.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct HeadersSpec {
+    /// Headers with these values, in place of the client's.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "accept-language": "en" }))]
     set: BTreeMap<String, String>,
+    /// Headers with these values, beside the client's.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "x-channel": "web" }))]
     add: BTreeMap<String, String>,
+    /// Headers that are not sent.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::HeaderField>", example = ["range"])]
     remove: Vec<String>,
+    /// For an `api`: the client's headers that pass besides the usual (`accept`, `accept-language`, `cache-control`, `content-*`, `if-*`,
+    /// `range`, `user-agent`); `["*"]` passes all. To an `app` every header passes.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::HeaderField>", example = ["x-locale"])]
     forward: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// Which of the client's cookies pass.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CookiesSpec {
+    /// Names of the client's cookies that pass. Default: none to an `api`, all to an `app`.
     #[serde(default)]
+    #[schemars(example = ["lang"])]
     forward: Vec<String>,
 }
+
+/// What stands below `request`: the parts that are read here, and the kinds that have their own place there.
+static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| super::with_kinds(keys_of::<Spec>(), "request"));
 
 /// Which of the client's fields pass.
 enum Passing {
@@ -83,7 +110,7 @@ struct RequestHeaders {
 /// Compiles `request` without its `body`, which is a kind of its own.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     if let Some(section) = section {
-        section.check_keys(&["headers", "cookies", "body"], &["query"], build.problems);
+        section.check_keys_in(&KEYS, &["query"], build.problems);
     }
     let headers_section = section.and_then(|s| s.get("headers"));
     let headers: HeadersSpec =

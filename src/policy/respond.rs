@@ -5,21 +5,32 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::reply::Body;
 use super::told::{Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
-use crate::config::{Section, codes};
+use crate::config::{Section, codes, shape};
 use crate::exchange::Exchange;
 
-#[derive(Deserialize)]
+/// A fixed answer of the gate itself, instead of asking an upstream: a mock, a maintenance page, a `robots.txt`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+#[schemars(extend("not" = { "required": ["json", "text"] }))]
+pub(super) struct Spec {
+    /// The status of the answer.
+    #[schemars(range(min = 200, max = 599), extend("default" = 200))]
     status: Option<u16>,
+    /// The body as JSON, written as YAML; sent as `application/json`. This or `text`. Default: no body.
+    #[schemars(example = serde_json::json!({ "hello": "world" }))]
     json: Option<serde_json::Value>,
+    /// The body as text; sent as `text/plain; charset=utf-8`. This or `json`. Default: no body.
+    #[schemars(example = &"hello")]
     text: Option<String>,
+    /// Further headers of the answer.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "cache-control": "no-store" }))]
     headers: BTreeMap<String, String>,
 }
 

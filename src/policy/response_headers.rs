@@ -9,12 +9,13 @@ use std::sync::Arc;
 use ahash::AHashSet;
 use http::{HeaderName, header};
 use pingora::http::ResponseHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fields::{FieldEdits, Reader};
 use super::told::{self, Telling, Told};
 use super::{Build, Fault, Hooks, Policy, UpstreamKind};
-use crate::config::Section;
+use crate::config::{Section, shape};
 use crate::exchange::Exchange;
 
 /// What an `api`'s answer needs to be understood and cached. `content-*` passes as a family. `Location`, `Link` and the like were
@@ -40,16 +41,28 @@ const API_PASSES: [HeaderName; 15] = [
 /// What an `app`'s answer says about what it runs on, and what would lead clients past the gate.
 const APP_HIDES: [&str; 4] = ["server", "via", "x-powered-by", "alt-svc"];
 
-#[derive(Deserialize, Default)]
+/// The headers of the answer that goes to the client. First what does not pass is dropped, then `remove`, `set` and `add` are done, in
+/// this order; what they make is what is cached.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+pub(super) struct Spec {
+    /// Headers with these values, in place of the upstream's.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "x-frame-options": "DENY" }))]
     set: BTreeMap<String, String>,
+    /// Headers with these values, beside the upstream's.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "x-served-by": "gate" }))]
     add: BTreeMap<String, String>,
+    /// Headers that the client does not get.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::HeaderField>", example = ["expires"])]
     remove: Vec<String>,
+    /// For an `api`: the upstream's headers that pass besides the usual (`content-*`, `etag`, `last-modified`, `cache-control`, `expires`,
+    /// `age`, `date`, `vary`, `accept-ranges`, `allow`); `["*"]` passes all. Of an `app` every header passes but those that tell what it
+    /// runs on (`server`, `via`, `x-powered-by`, `alt-svc`), unless they are named here.
     #[serde(default)]
+    #[schemars(with = "Vec<shape::HeaderField>", example = ["x-request-cost"])]
     allow: Vec<String>,
 }
 

@@ -7,27 +7,41 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pingora::http::RequestHeader;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::credential::{decoded, percent_encode};
 use super::told::{Telling, Told};
 use super::{Build, Fault, Hooks, PathShape, Policy};
-use crate::config::{Section, codes};
+use crate::config::{Section, codes, shape};
 use crate::exchange::{Exchange, target};
 
-#[derive(Deserialize, Default)]
+/// The path and query that the upstream is asked for (Gateway API's `HTTPURLRewriteFilter`). The result is placed below the path of the
+/// upstream's `url`. Without this key the path goes as it came.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Spec {
+#[schemars(extend("not" = { "required": ["replacePrefixMatch", "replaceFullPath"] }))]
+pub(super) struct Spec {
+    /// This instead of the prefix that matched; what follows it stays. Needs `match.path.prefix`.
+    #[schemars(with = "Option<shape::UrlPath>", example = &"/v2/weather")]
     replace_prefix_match: Option<String>,
+    /// This instead of the whole path. `{name}` stands for what `match.path.template` or `regex` captured under that name.
+    #[schemars(with = "Option<shape::UrlPath>", example = &"/v2/people/{id}")]
     replace_full_path: Option<String>,
+    /// What becomes of the query.
     query: Option<QuerySpec>,
 }
 
-#[derive(Deserialize, Default)]
+/// What becomes of the query.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct QuerySpec {
+    /// The client's parameters that pass; all others are dropped. Default: every one passes.
+    #[schemars(example = ["city", "format"])]
     keep: Option<Vec<String>>,
+    /// Parameters with these values, in place of the client's.
     #[serde(default)]
+    #[schemars(example = serde_json::json!({ "units": "metric" }))]
     set: BTreeMap<String, String>,
 }
 

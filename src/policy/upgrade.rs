@@ -5,16 +5,25 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Build, Policy, UpstreamKind};
 use crate::config::Section;
 
-#[derive(Deserialize, PartialEq)]
+#[derive(Deserialize, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Protocol {
+    /// WebSocket (RFC 6455).
     Websocket,
 }
+
+/// Which protocols a connection may switch to. Anything else that a client offers is dropped. Default: none for an `api`, `[websocket]`
+/// for an `app`.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "read as the list that it is")]
+pub(super) struct Spec(Vec<Protocol>);
 
 /// Sets whether the route may upgrade.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {

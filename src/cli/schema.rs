@@ -1,0 +1,33 @@
+//! `portcullis schema`: the JSON Schema of the configuration, for editors.
+
+use std::io::Write as _;
+
+use super::{EXIT_FINDINGS, EXIT_OK};
+use crate::plan::schema;
+
+/// What `schema` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The schema of a team's file, as the main file includes them
+    #[arg(long)]
+    team_file: bool,
+}
+
+/// Writes the schema to stdout, as it is committed in `conf/`.
+#[must_use]
+pub fn schema(arguments: &Arguments) -> u8 {
+    let text = text(&if arguments.team_file { schema::team_file() } else { schema::file() });
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => EXIT_OK,
+        Err(why) => {
+            eprintln!("error: {why}");
+            EXIT_FINDINGS
+        }
+    }
+}
+
+/// A schema as people read it: indented, with a line break at its end.
+#[must_use]
+pub fn text(schema: &serde_json::Value) -> String {
+    format!("{schema:#}\n")
+}

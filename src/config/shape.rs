@@ -1,0 +1,93 @@
+//! What the JSON Schema says of values that are written as text.
+//!
+//! A pattern here is for editors: it catches what a person can mistype while the file is open. The room that reads the value
+//! decides; `tests/schema.rs` holds that a pattern never refuses what `check` accepts.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+/// A text with a pattern, what to say where it does not match, and examples.
+pub(super) fn text(pattern: &str, message: &str, examples: &[&str]) -> Schema {
+    // `errorMessage` and `patternErrorMessage` are what editors on the YAML language server show instead of the pattern.
+    json_schema!({
+        "type": "string",
+        "pattern": pattern,
+        "patternErrorMessage": message,
+        "errorMessage": message,
+        "examples": examples,
+    })
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident: $pattern:expr, $message:literal, $examples:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub enum $name {}
+
+            impl JsonSchema for $name {
+                fn inline_schema() -> bool {
+                    true
+                }
+
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($name).into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    text($pattern, $message, &$examples)
+                }
+            }
+        )*
+    };
+}
+
+texts! {
+    /// An address to listen on.
+    SocketAddress:
+        r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
+        "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8443`",
+        ["0.0.0.0:8080", "[::]:8443"];
+
+    /// An address to listen on, or a socket file.
+    AdminAddress:
+        r"^(unix:.+|([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5})$",
+        "an IP address and a port, such as `127.0.0.1:9090`, or `unix:/run/portcullis/admin.sock`",
+        ["127.0.0.1:9090", "unix:/run/portcullis/admin.sock"];
+
+    /// A network, or one address.
+    Network:
+        r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$",
+        "a network such as `10.0.0.0/8` or `fd00::/8`",
+        ["10.0.0.0/8", "fd00::/8"];
+
+    /// Where an upstream is served.
+    UpstreamUrl:
+        r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        "a URL with `https://` or `http://`, a host and at most a path, such as `https://api.vendor.example/v2`",
+        ["https://api.vendor.example", "http://127.0.0.1:3000"];
+
+    /// A host to match.
+    Host:
+        r"^(\*\.)?[^\s*/:@]+$|^\[[0-9A-Fa-f:.]+\]$",
+        "a host such as `app.example` or `*.app.example`, without a port",
+        ["app.example", "*.app.example"];
+
+    /// A path that begins with a slash.
+    UrlPath:
+        r"^/[^?#\s]*$",
+        "a path begins with `/`, such as `/api/weather`",
+        ["/api/weather"];
+
+    /// The name of a header field (RFC 9110 §5.1).
+    HeaderField:
+        r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+        "a header name is made of letters, digits and `-`, without `:` or spaces",
+        ["x-request-cost"];
+
+    /// A path into a JSON document, the part of RFC 9535 that names children.
+    JsonPath:
+        r"^\$.+$",
+        "a path looks like `$.station.owner_email`, `$.items[*].id` or `$['odd name']`",
+        ["$.internal_id", "$.items[*].owner.email"];
+}
