@@ -69,8 +69,11 @@ fn without_null(object: &mut Map<String, Value>) {
     }
     for key in ["anyOf", "oneOf"] {
         let Some(Value::Array(choices)) = object.get_mut(key) else { continue };
+        let all = choices.len();
         choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
-        if let [Value::Object(only)] = choices.as_mut_slice() {
+        if let [Value::Object(only)] = choices.as_mut_slice()
+            && all > 1
+        {
             let only = std::mem::take(only);
             object.shift_remove(key);
             for (key, value) in only {

@@ -1,11 +1,29 @@
-//! The JSON Schema: it is committed as it is generated, and it is fit to be shown.
+//! The JSON Schema: it is committed as it is generated, it is fit to be shown, and it agrees with `check`.
 
-use std::path::Path;
+mod agreement;
+mod validator;
+
+use std::path::{Path, PathBuf};
 
 use portcullis::plan::schema;
 use serde_json::Value;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every YAML file below a folder.
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(yaml_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
 
 /// What `portcullis` prints for these arguments.
 fn printed(arguments: &[&str]) -> String {
