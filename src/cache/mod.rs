@@ -23,11 +23,13 @@ pub mod status;
 pub mod storage;
 pub mod vary;
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use http::HeaderMap;
 use pingora::cache::{CachePhase, HttpCache};
 use pingora_cache::CacheKey;
 use pingora_cache::lock::CacheKeyLockImpl;
+use pingora_cache::predictor::CacheablePredictor as _;
 
 use collapse::Failures;
 use refusals::Refusals;
@@ -106,6 +108,27 @@ impl Zone {
         self.failures.shared(cache.maybe_cache_key()?, arrived)
     }
 
+    /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.
+    pub fn peek(&self, key: &CacheKey, request: &HeaderMap, now: SystemTime) -> Peeked {
+        let is_refused = self.refusals.predicted_uncacheable_reason(key).is_some();
+        let mut key = key.clone();
+        let mut meta = self.store.peek(&key, now);
+        // As the framework does: the first object says by which variant the request is answered.
+        if let Some(first) = &meta
+            && let Some(variance) = vary::variance(first.headers(), request).hash()
+            && first.variance() != Some(variance)
+        {
+            key.set_variance_key(variance);
+            meta = self.store.peek(&key, now);
+        }
+        let stored = meta.map(|meta| Stored {
+            status: meta.response_header().status.as_u16(),
+            age_secs: meta.age().as_secs(),
+            ttl_secs: status::seconds_between(now, meta.fresh_until()),
+        });
+        Peeked { stored, is_refused }
+    }
+
     /// Numbers for the metrics.
     pub fn stats(&self) -> StoreStats {
         self.store.stats()
@@ -115,6 +138,26 @@ impl Zone {
     pub fn store(&self) -> &'static HeapStore {
         self.store
     }
+}
+
+/// What a cache holds for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peeked {
+    /// The object that would be served, if it is fresh enough.
+    pub stored: Option<Stored>,
+    /// Whether the answer was found lately not to be storable, so that requests do not wait for one another.
+    pub is_refused: bool,
+}
+
+/// A stored object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its status.
+    pub status: u16,
+    /// How old it is, in seconds.
+    pub age_secs: u64,
+    /// Seconds of freshness left; negative when stale.
+    pub ttl_secs: i64,
 }
 
 impl std::fmt::Debug for Zone {

@@ -142,7 +142,7 @@ fn has_variance(cache: &HttpCache) -> bool {
     cache.maybe_cache_key().is_some_and(|key| key.get_variance_key().is_some())
 }
 
-fn seconds_between(now: SystemTime, until: SystemTime) -> i64 {
+pub(super) fn seconds_between(now: SystemTime, until: SystemTime) -> i64 {
     let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     match until.duration_since(now) {
         Ok(left) => seconds(left),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod run;
 pub mod schema;
 
@@ -26,6 +27,8 @@ enum Command {
     Check(check::Arguments),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Arguments),
+    /// Tell what happens to a request, and why, without sending it; exit 0 taken, 1 no route or refused
+    Explain(explain::Arguments),
     /// Run the gateway with a built-in hidden API and a web app, to try it
     Demo(DemoArguments),
     /// Serve only the built-in hidden API (for tests under load)
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo(arguments) => demo(&arguments),
         Command::DemoVendor { address, keys } => {
             served(demo::serve_vendor(address, demo::Keys::File(keys), std::io::stdout()))

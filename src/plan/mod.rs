@@ -25,7 +25,7 @@ use crate::config::units::{ByteSize, Timespan, TimespanOrZero};
 use crate::config::{Document, Problems, Report, Section, codes, keys_of};
 use crate::exchange::Exchange;
 use crate::limit;
-use crate::names::{SecretName, UpstreamName};
+use crate::names::{ListenerName, SecretName, UpstreamName};
 use crate::secret::{SecretProblem, SecretRef, SecretSlot, SecretStore};
 use crate::telemetry::Metrics;
 use crate::upstream::Resolver;
@@ -85,6 +85,17 @@ pub struct Options<'a> {
     pub directory: &'a Path,
     /// Checks the certificates of a listener; the text is shown to the operator.
     pub check_certificates: &'a dyn Fn(&[TlsFiles]) -> Result<(), String>,
+    /// Whether the TLS files of upstreams are read.
+    pub tls: UpstreamTls,
+}
+
+/// Whether the authorities and client certificates of upstreams are read while a plan is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// Read, and a bad one refuses the plan.
+    Read,
+    /// Left out: for telling of a configuration on a machine that has none of its files. Such a plan is never served.
+    Assume,
 }
 
 /// Where the access log goes.
@@ -145,6 +156,7 @@ pub struct Plan {
     /// The token that the admin side asks for.
     pub admin_token: Option<Arc<SecretSlot>>,
     router: router::Router,
+    root: Section,
 }
 
 /// What a request's way through the router led to.
@@ -179,13 +191,7 @@ impl Plan {
     /// Finds the route for a request and keeps what its path captured.
     pub fn route(&self, exchange: &mut Exchange, headers: &http::HeaderMap) -> Routed {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let found = self.router.find(&router::Query {
-            method: &exchange.method,
-            host: &exchange.host,
-            path: &exchange.path,
-            query: exchange.query.as_deref(),
-            header: &header,
-        });
+        let found = self.router.find(&query(exchange, &header));
         match found {
             router::Found::Route { index, params } => {
                 let params =
@@ -201,6 +207,41 @@ impl Plan {
             router::Found::MethodNotAllowed { allow } => Routed::MethodNotAllowed(allow),
             router::Found::NotFound => Routed::NotFound,
         }
+    }
+
+    /// The routes that nearly took the request, for people: it looks at all of them.
+    #[must_use]
+    pub fn near(&self, exchange: &Exchange, headers: &http::HeaderMap, most: usize) -> Vec<router::Near> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        self.router.near(&query(exchange, &header), most)
+    }
+
+    /// Where a listener is written.
+    #[must_use]
+    pub fn listener_section(&self, name: &ListenerName) -> Option<Section> {
+        let section = self.root.get("listeners")?;
+        let mut items = section.items(&mut Problems::new()).into_iter();
+        items.find(|item| {
+            item.get("name").is_some_and(|written| written.value().as_str() == Some(name.as_str()))
+        })
+    }
+
+    /// The kind and the text of a route's path.
+    #[must_use]
+    pub fn pattern(&self, route: &Route) -> Option<(&'static str, String)> {
+        let index = self.routes.iter().position(|other| std::ptr::eq(&**other, route))?;
+        self.router.pattern(index)
+    }
+}
+
+/// What the router is asked for a request.
+fn query<'a>(exchange: &'a Exchange, header: &'a dyn Fn(&str) -> Option<&'a str>) -> router::Query<'a> {
+    router::Query {
+        method: &exchange.method,
+        host: &exchange.host,
+        path: &exchange.path,
+        query: exchange.query.as_deref(),
+        header,
     }
 }
 
@@ -309,6 +350,7 @@ fn compile(
         secrets: secrets.names(),
         admin_token,
         router,
+        root,
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Options, Process, Slots};
+use super::{Options, Process, Slots, UpstreamTls};
 use crate::config::units::{Percent, Timespan};
 use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::target;
@@ -253,7 +253,10 @@ impl Declared {
             if !self.used.borrow().contains(written) {
                 continue;
             }
-            let settings = located(entry.settings.clone(), options.directory);
+            let mut settings = located(entry.settings.clone(), options.directory);
+            if options.tls == UpstreamTls::Assume {
+                settings.tls = Tls { sni: settings.tls.sni, ..Tls::default() };
+            }
             match Upstream::compile(settings, &process.resolver) {
                 Ok(upstream) => {
                     let endpoints = entry.settings.endpoints.len();

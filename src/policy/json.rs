@@ -53,10 +53,10 @@ impl JsonShaping {
     pub fn explain(&self) -> Told {
         let mut words = Vec::with_capacity(3);
         if !self.keep.is_empty() {
-            words.push(format!("of a JSON answer only {} is kept", told::listed(&self.keep)));
+            words.push(format!("keeps of a JSON answer only {}", told::listed(&self.keep)));
         }
         if !self.remove.is_empty() {
-            words.push(format!("{} is removed from a JSON answer", told::listed(&self.remove)));
+            words.push(format!("removes {} from a JSON answer", told::listed(&self.remove)));
         }
         let max = ByteSize(self.max_bytes as u64);
         words.push(format!("an answer that is no JSON, or larger than {max}, is answered 502"));

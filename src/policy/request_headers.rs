@@ -234,7 +234,7 @@ impl Policy for RequestHeaders {
         }
         words.extend(self.edits.words());
         if words.is_empty() {
-            words.push("every field of the client goes on".to_owned());
+            words.push("nothing that the client sent is dropped here".to_owned());
         }
         Some(Told::new(words, serde_json::json!({ "dropped": dropped })))
     }

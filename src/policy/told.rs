@@ -116,6 +116,16 @@ pub fn span(duration: Duration) -> String {
     humantime::format_duration(Duration::new(duration.as_secs(), rounded)).to_string()
 }
 
+/// Whether the value of a field of this name is not shown, because people write into it what they should not.
+#[must_use]
+pub fn tells_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SENSITIVE_NAMES.iter().any(|part| name.contains(part))
+}
+
+/// Parts of such names.
+const SENSITIVE_NAMES: [&str; 5] = ["authorization", "cookie", "api-key", "api_key", "x-auth"];
+
 /// How a secret is shown: by its name.
 #[must_use]
 pub fn secret(name: &str) -> String {

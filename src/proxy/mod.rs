@@ -11,10 +11,13 @@
 //! failure      fail_to_proxy                          a fault becomes a status, here only
 //! logging      logging                                one line, one count
 //! ```
+//!
+//! `explain` tells the journey without making it, by the same functions.
 
 pub mod body;
 pub mod cache;
 mod ctx;
+pub mod explain;
 pub mod failure;
 pub mod held;
 pub mod logging;

@@ -141,10 +141,18 @@ fn join_cookies(head: &mut RequestHeader) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault::BadTarget`] when `Connection` nominates what it may not.
 pub fn copy_of(client: &RequestHeader, has_body: bool, caches: bool) -> Result<RequestHeader, Fault> {
+    Ok(without_connection(client, &nominated(client, is_protected)?, has_body, caches))
+}
+
+fn without_connection(
+    client: &RequestHeader,
+    nominated: &[HeaderName],
+    has_body: bool,
+    caches: bool,
+) -> RequestHeader {
     // Without the map of original letter case: names are compared without it (RFC 9110 §5.1), and each field that is set or removed
     // would be looked up twice.
     let mut head = RequestHeader::from(client.as_owned_parts());
-    let nominated = nominated(client)?;
     // One look at each field that is there, instead of one for each that could be.
     let unwanted: Vec<HeaderName> = client
         .headers
@@ -164,7 +172,7 @@ pub fn copy_of(client: &RequestHeader, has_body: bool, caches: bool) -> Result<R
             head.remove_header(&name);
         }
     }
-    Ok(head)
+    head
 }
 
 /// Fields that ask for a part, or for nothing if unchanged.
@@ -177,8 +185,30 @@ const STORE_NEEDS_WHOLE: [header::HeaderName; 6] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
+/// The head that [`filter`] is given: what Pingora makes of the client's on the stock path before it asks (`proxy_common.rs`,
+/// `sanitize_h1_upstream_request`). For telling of it; the end-to-end tests hold the two together.
+///
+/// # Errors
+/// [`Fault::BadTarget`] when `Connection` nominates what it may not.
+pub fn stock_copy_of(client: &RequestHeader, caches: bool) -> Result<RequestHeader, Fault> {
+    let is_websocket = client
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let mut head = without_connection(client, &nominated(client, is_protected_by_pingora)?, true, caches);
+    if is_websocket {
+        let internal = |_| Fault::Internal;
+        head.insert_header(header::CONNECTION, "Upgrade").map_err(internal)?;
+        head.insert_header(header::UPGRADE, "websocket").map_err(internal)?;
+    }
+    Ok(head)
+}
+
 /// The fields that `Connection` names. At most ten, and none that a client must not be able to take away.
-fn nominated(client: &RequestHeader) -> Result<Vec<HeaderName>, Fault> {
+fn nominated(
+    client: &RequestHeader,
+    is_protected: fn(&HeaderName) -> bool,
+) -> Result<Vec<HeaderName>, Fault> {
     let mut names = Vec::new();
     for token in client
         .headers
@@ -191,13 +221,20 @@ fn nominated(client: &RequestHeader) -> Result<Vec<HeaderName>, Fault> {
             continue;
         }
         let name = HeaderName::from_bytes(token).map_err(|_| Fault::BadTarget)?;
-        if names.len() >= MAX_NOMINATIONS || name == header::HOST || name.as_str().starts_with("x-forwarded-")
-        {
+        if names.len() >= MAX_NOMINATIONS || is_protected(&name) {
             return Err(Fault::BadTarget);
         }
         names.push(name);
     }
     Ok(names)
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    *name == header::HOST || name.as_str().starts_with("x-forwarded-")
+}
+
+fn is_protected_by_pingora(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "host" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto")
 }
 
 /// As many as Pingora allows on its own path.

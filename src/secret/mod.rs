@@ -19,7 +19,7 @@ mod watch;
 
 pub use problem::SecretProblem;
 pub use slot::{SecretSlot, SecretStats, Versioned};
-pub use source::{SecretRef, read_pem};
+pub use source::{SecretRef, from_environment, read_pem};
 pub use store::{Change, Outcome, SecretStore};
 pub use value::Secret;
 pub use watch::folders_of;

@@ -42,6 +42,14 @@ impl SecretRef {
     }
 }
 
+/// Reads a secret from a variable of this process: the token by which a command asks the admin side.
+///
+/// # Errors
+/// [`SecretProblem`] when it is not set or cannot be a secret.
+pub fn from_environment(name: &str) -> Result<Secret, SecretProblem> {
+    SecretRef::Env(name.to_owned()).read(|name| std::env::var_os(name))
+}
+
 /// Reads a PEM file that holds a private key. The rules for credentials do not apply (it has newlines), the size limit does.
 /// For TLS key loading only.
 ///

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use super::State;
 use crate::exchange::target;
 use crate::plan::AdminAddress;
+use crate::proxy::explain::Asked;
 
 /// Connections of operators and scrapers at once; more wait.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -191,15 +192,16 @@ async fn answer(state: &Arc<State>, reach: Reach, request: Request<Incoming>) ->
         (Method::GET | Method::HEAD, "/metrics") => metrics(state).await,
         (Method::GET | Method::HEAD, "/config") => json(StatusCode::OK, &state.describe()),
         (Method::POST, "/purge") => purge(state, request).await,
+        (Method::POST, "/explain") => explain(state, request).await,
         (Method::GET, "/") => text(StatusCode::OK, PATHS),
-        (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/purge" | "/") => {
+        (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/purge" | "/explain" | "/") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method\n")
         }
         _ => text(StatusCode::NOT_FOUND, PATHS),
     }
 }
 
-const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  POST /purge {\"url\": \"https://app.example/path\"}\n";
+const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  POST /purge {\"url\": \"https://app.example/path\"}  POST /explain {\"method\": \"GET\", \"url\": \"https://app.example/path\"}\n";
 
 fn refused(state: &State, reach: Reach, request: &Request<Incoming>) -> Option<Answer> {
     if request.headers().contains_key(header::ORIGIN) || request.headers().contains_key("sec-fetch-site") {
@@ -250,15 +252,40 @@ async fn metrics(state: &Arc<State>) -> Answer {
     }
 }
 
-async fn purge(state: &Arc<State>, request: Request<Incoming>) -> Answer {
-    let body = match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
+/// What happens to a request, under the plan in force and with what the process knows. Changes nothing.
+async fn explain(state: &Arc<State>, request: Request<Incoming>) -> Answer {
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let Ok(asked) = serde_json::from_slice::<Asked>(&body) else {
+        return json(
+            StatusCode::BAD_REQUEST,
+            &serde_json::json!({ "error": "a question is {\"method\": \"GET\", \"url\": \"https://app.example/path\", \"headers\": [[\"name\", \"value\"]]}" }),
+        );
+    };
+    // Off the workers: it reads the files, and looks at every route.
+    let state = state.clone();
+    match tokio::task::spawn_blocking(move || state.explain(&asked)).await {
+        Ok(Ok(told)) => json(StatusCode::OK, &serde_json::to_value(told).unwrap_or_default()),
+        Ok(Err(why)) => json(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": why.to_string() })),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "it could not be explained\n"),
+    }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Answer> {
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
         Err(_) => {
-            return json(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                &serde_json::json!({ "error": "the body is too large" }),
-            );
+            Err(json(StatusCode::PAYLOAD_TOO_LARGE, &serde_json::json!({ "error": "the body is too large" })))
         }
+    }
+}
+
+async fn purge(state: &Arc<State>, request: Request<Incoming>) -> Answer {
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
     };
     let wanted = serde_json::from_slice::<serde_json::Value>(&body).ok();
     let Some(url) = wanted.as_ref().and_then(|value| value.get("url")).and_then(|url| url.as_str()) else {

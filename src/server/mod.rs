@@ -1,6 +1,7 @@
 //! One running process: it binds, serves, reloads and drains. It knows the operating system; it does not know policies.
 
 pub mod admin;
+mod explain;
 pub mod listen;
 pub mod reload;
 pub mod shutdown;
@@ -16,6 +17,7 @@ use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use tokio::task::JoinSet;
 
+pub use explain::explain;
 pub use state::{Load, State};
 
 use crate::cache::Zone;

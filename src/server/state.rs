@@ -13,7 +13,9 @@ use crate::config::{self, Report};
 use crate::exchange::target;
 use crate::names::ListenerName;
 use crate::plan::diff::Fixed;
-use crate::plan::{self, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles};
+use crate::plan::{self, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
+use crate::policy::told::tells_a_secret;
+use crate::proxy::explain::{AskError, Asked, Explanation, Live};
 use crate::proxy::{Shared, cache};
 use crate::telemetry::labels::{ObjectKind, PurgeScope};
 use crate::telemetry::metrics::catalogue::Metric;
@@ -43,7 +45,23 @@ impl Load {
             Ok(_) => Ok(()),
             Err(why) => Err(why.to_string()),
         };
-        let options = Options { secrets, directory: directory_of(config), check_certificates: &check };
+        let directory = directory_of(config);
+        let tls = UpstreamTls::Read;
+        Plan::compile(&document, process, &Options { secrets, directory, check_certificates: &check, tls })
+    }
+
+    /// Reads and compiles where nothing is served: secrets, certificates and keys need not be there.
+    ///
+    /// # Errors
+    /// A report with every mistake.
+    pub fn assumed(config: &Path, process: &Process) -> Result<(Plan, Report), Report> {
+        let document = config::load(config, plan::INCLUDE)?;
+        let options = Options {
+            secrets: Secrets::Assume,
+            directory: directory_of(config),
+            check_certificates: &|_| Ok(()),
+            tls: UpstreamTls::Assume,
+        };
         Plan::compile(&document, process, &options)
     }
 }
@@ -287,6 +305,17 @@ impl State {
         })
     }
 
+    /// Tells what happens to a request under the plan in force. Reads the files, to say whether they are that plan.
+    ///
+    /// # Errors
+    /// [`AskError`] where there is no such request.
+    pub fn explain(&self, asked: &Asked) -> Result<Explanation, AskError> {
+        let file = config::load(&self.config, plan::INCLUDE).ok();
+        let live =
+            Live { zone: self.shared.zone, file_fingerprint: file.map(|document| document.fingerprint()) };
+        super::explain(&self.shared.plan.load_full(), asked, Some(&live))
+    }
+
     /// Removes everything that is stored for a URL, in all its variants.
     ///
     /// # Errors
@@ -338,8 +367,7 @@ fn redacted(mut value: serde_json::Value) -> serde_json::Value {
     match &mut value {
         serde_json::Value::Object(members) => {
             for (key, member) in members.iter_mut() {
-                let name = key.to_ascii_lowercase();
-                let tells = SENSITIVE_NAMES.iter().any(|part| name.contains(part));
+                let tells = tells_a_secret(key);
                 // `secrets:` and `credential:` hold names; a header's value holds itself.
                 *member = match member.take() {
                     serde_json::Value::String(_) if tells => "(hidden)".into(),
@@ -356,9 +384,6 @@ fn redacted(mut value: serde_json::Value) -> serde_json::Value {
     }
     value
 }
-
-/// Parts of header names whose values are not shown.
-const SENSITIVE_NAMES: [&str; 5] = ["authorization", "cookie", "api-key", "api_key", "x-auth"];
 
 /// How long a start or a reload waits for names.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

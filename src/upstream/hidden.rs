@@ -164,6 +164,19 @@ impl Upstream {
         self.account.active()
     }
 
+    /// How each endpoint is at this moment, for people.
+    #[must_use]
+    pub fn standing(&self) -> Vec<EndpointStanding> {
+        let now = Instant::now();
+        let of = |endpoint: &Endpoint| EndpointStanding {
+            authority: endpoint.authority.clone(),
+            weight: endpoint.weight,
+            in_flight: endpoint.in_flight.count(),
+            resolution: endpoint.target.resolution(now),
+        };
+        self.endpoints.iter().map(of).collect()
+    }
+
     /// How resolving its names went so far.
     #[must_use]
     pub fn resolution(&self) -> Resolution {
@@ -172,6 +185,19 @@ impl Upstream {
             .iter()
             .fold(Resolution::default(), |sum, endpoint| sum.and(endpoint.target.resolution(now)))
     }
+}
+
+/// One endpoint at one moment.
+#[derive(Debug, Clone)]
+pub struct EndpointStanding {
+    /// Host and port, the port left out where it is the default.
+    pub authority: String,
+    /// Its share of the requests among the weights of all.
+    pub weight: u32,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Its addresses.
+    pub resolution: Resolution,
 }
 
 impl fmt::Debug for Upstream {

@@ -31,7 +31,7 @@ mod tls;
 pub use crate::exchange::Scheme;
 pub use address::is_private;
 pub use endpoint::EndpointProblem;
-pub use hidden::{Upstream, UpstreamProblem};
+pub use hidden::{EndpointStanding, Upstream, UpstreamProblem};
 pub use ledger::Lease;
 pub use pick::{Picked, Tried, UpstreamFault};
 pub use reason::{Reason, classify};

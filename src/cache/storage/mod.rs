@@ -144,6 +144,16 @@ impl HeapStore {
         self.shards.iter().map(purge).sum()
     }
 
+    /// The meta of what a lookup of `key` would find; touches nothing.
+    pub fn peek(&self, key: &CacheKey, now: SystemTime) -> Option<CacheMeta> {
+        let slot = Slot::of(key);
+        let found = self.place(slot).state.read().find(slot, key.primary_key(), || now);
+        found.map(|found| match found {
+            Found::Entry(entry) => entry.head.to_meta(),
+            Found::Fill(fill) => fill.head.to_meta(),
+        })
+    }
+
     fn purge_slot(&self, slot: Slot, only: Option<u64>) -> Option<u64> {
         let place = self.place(slot);
         let mut shard = place.state.write();

@@ -180,6 +180,12 @@ impl Router {
         }
     }
 
+    /// The kind and the text of the path of the route at this place in the caller's list.
+    #[must_use]
+    pub fn pattern(&self, index: usize) -> Option<(&'static str, String)> {
+        self.routes.iter().find(|route| route.index == index).map(|route| route.path.written())
+    }
+
     /// Finds the route of a request. Allocates only for a template's parameters, for a query parameter that is compared
     /// with a regex, and for [`Found::MethodNotAllowed`].
     pub fn find<'r, 'q>(&'r self, query: &Query<'q>) -> Found<'r, 'q> {

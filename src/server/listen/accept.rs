@@ -110,10 +110,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Guard<A> {
         Self {
             app,
             watch,
-            limits: Limits {
-                bytes: settings.max_header_bytes.min(FRAMEWORK_HEADER_BYTES),
-                count: settings.max_header_count.min(FRAMEWORK_HEADER_COUNT),
-            },
+            limits: Limits::of(settings.max_header_bytes, settings.max_header_count),
             acceptor: settings.tls.as_ref().map(|certificates| tls::acceptor(certificates, settings.http2)),
             caps: Caps::new(settings.max_connections, settings.max_connections_per_address),
             settings,
@@ -290,10 +287,6 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For the error path of a connection that was cut: logging, giving the upstream back.
 const CUT_GRACE: Duration = Duration::from_secs(1);
-/// The framework's parser refuses more, without a hook.
-const FRAMEWORK_HEADER_BYTES: usize = 1024 * 1024;
-/// The same for the number of fields.
-const FRAMEWORK_HEADER_COUNT: usize = 256;
 
 #[cfg(test)]
 mod tests {

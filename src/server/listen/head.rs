@@ -12,6 +12,7 @@ use http::StatusCode;
 
 use super::MAX_REQUEST_LINE_BYTES;
 use super::answer::{Content, Refused};
+use crate::plan::Listener;
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,18 @@ pub(super) struct Limits {
     pub(super) bytes: usize,
     /// Fields.
     pub(super) count: usize,
+}
+
+/// The framework's parser refuses more, without a hook.
+const FRAMEWORK_HEADER_BYTES: usize = 1024 * 1024;
+/// The same for the number of fields.
+const FRAMEWORK_HEADER_COUNT: usize = 256;
+
+impl Limits {
+    /// As configured, and never more than the framework takes.
+    pub(super) fn of(bytes: usize, count: usize) -> Self {
+        Self { bytes: bytes.min(FRAMEWORK_HEADER_BYTES), count: count.min(FRAMEWORK_HEADER_COUNT) }
+    }
 }
 
 /// Whether what has arrived so far is a head.
@@ -83,6 +96,14 @@ pub(super) fn check(head: &[u8], limits: Limits) -> Result<(), Refused> {
         fields.take(line)?;
     }
     fields.judge(request)
+}
+
+/// What the guard of a listener answers to this head at once; `None`: the journey begins. For telling of it.
+#[must_use]
+pub fn refusal(listener: &Listener, head: &[u8]) -> Option<(StatusCode, &'static str)> {
+    let limits = Limits::of(listener.max_header_bytes, listener.max_headers);
+    let refused = extent(head, 0, limits).and_then(|_| check(head, limits)).err()?;
+    Some((refused.status, refused.reason))
 }
 
 /// Whether the answer to this head, or to what arrived of it, has a body.

@@ -39,6 +39,7 @@ use crate::names::ListenerName;
 pub use accept::{Bound, bind};
 pub use caps::Refusal;
 pub use exchange::{ConnectionFacts, body_progress, connection, set_exchange_deadline};
+pub use head::refusal;
 pub use slow_reader::MIN_READ_RATE;
 pub use tls::{CertificateCause, CertificateError, CertificateFiles, Certificates};
 

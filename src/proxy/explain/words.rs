@@ -1,0 +1,251 @@
+//! What the journey itself decides, in words and as data. What a policy decides, it says itself.
+
+use http::{Method, header};
+use pingora::http::RequestHeader;
+use serde_json::{Value, json};
+
+use super::explanation::{Destination, Verdict};
+use crate::cache::key::{KeyParts, canonical_query};
+use crate::config::Percent;
+use crate::exchange::{Exchange, target};
+use crate::plan::router::{Lost, Near};
+use crate::plan::{Listener, UpstreamPlan};
+use crate::policy::cache::CacheSettings;
+use crate::policy::told::{counted, listed, span};
+use crate::policy::{Reply, Told, UpstreamKind};
+use crate::proxy::cache::Bypass;
+
+pub(super) fn kind(kind: UpstreamKind) -> &'static str {
+    match kind {
+        UpstreamKind::Api => "api",
+        UpstreamKind::App => "app",
+    }
+}
+
+pub(super) fn is_rival(near: &Near) -> bool {
+    matches!(near.lost.as_slice(), [Lost::Weaker(_)])
+}
+
+/// How the target is read, or why it cannot be.
+pub(super) fn path(raw: &str, head: &RequestHeader, exchange: &Exchange, refused: bool) -> Vec<String> {
+    let asterisk =
+        if head.method == Method::OPTIONS { target::Asterisk::Allow } else { target::Asterisk::Refuse };
+    let written = match target::target(raw, asterisk) {
+        Ok(written) => written,
+        Err(why) => return vec![format!("the target is refused: {why}")],
+    };
+    if refused {
+        let host = head.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+        return vec![match host {
+            _ if head.method == Method::TRACE || head.method == Method::CONNECT => {
+                format!("the method `{}` is never taken", head.method)
+            }
+            Some(host) => format!("the host `{host}` is refused: it has no unambiguous meaning"),
+            None => "there is no `Host`".to_owned(),
+        }];
+    }
+    let before = raw.split('?').next().unwrap_or_default();
+    let words = if before == written.path {
+        format!("`{}` is in its normal form", written.path)
+    } else {
+        format!("`{before}` is read as `{}`: {}", written.path, changes(before))
+    };
+    vec![words, format!("the host is `{}`", exchange.authority())]
+}
+
+/// What normalising does to a path.
+fn changes(raw: &str) -> String {
+    let mut list = Vec::new();
+    let lower = raw.to_ascii_lowercase().replace("%2e", ".");
+    if lower.split('/').any(|segment| segment == "." || segment == "..") {
+        list.push("dot segments are resolved");
+    }
+    if raw.contains("//") {
+        list.push("`//` is merged");
+    }
+    if raw.contains('%') {
+        list.push("percent-encodings have one form");
+    }
+    if list.is_empty() {
+        list.push("what no path may hold is percent-encoded");
+    }
+    list.join(", ")
+}
+
+/// Who the client is, and why.
+pub(super) fn client(listener: &Listener, head: &RequestHeader, exchange: &Exchange) -> String {
+    let (client, peer) = (exchange.client, exchange.peer.ip());
+    let says = ["x-forwarded-for", "forwarded"].into_iter().find(|name| head.headers.contains_key(*name));
+    match says {
+        _ if exchange.peer_is_trusted && client != peer.to_canonical() => {
+            format!(
+                "the client is `{client}`: `{peer}` is one of `trustedProxies`, and its word about the client is believed"
+            )
+        }
+        Some(_) if exchange.peer_is_trusted => format!(
+            "the client is `{client}`: it is one of `trustedProxies`, and what it says names no other client"
+        ),
+        Some(name) => {
+            let why = if listener.trusted.0.is_empty() {
+                "this listener has no `trustedProxies`"
+            } else {
+                "it is none of `trustedProxies`"
+            };
+            format!(
+                "the client is `{client}`, the other end of the connection: its `{name}` is not believed, as {why}"
+            )
+        }
+        None => format!("the client is `{client}`, the other end of the connection"),
+    }
+}
+
+pub(super) fn no_route(verdict: Verdict, reply: &Reply) -> String {
+    let allow = reply.headers.iter().find(|(name, _)| *name == header::ALLOW);
+    match (verdict, allow) {
+        (Verdict::MethodNotAllowed, Some((_, allow))) => format!(
+            "no route takes this method here: 405, and `Allow: {}`",
+            String::from_utf8_lossy(allow.as_bytes())
+        ),
+        (Verdict::NotFound, _) => "no route takes it: 404".to_owned(),
+        _ => format!("about the server as a whole: {}", reply.status.as_u16()),
+    }
+}
+
+pub(super) fn bypass(why: Bypass) -> Told {
+    let (word, words) = match why {
+        Bypass::Off => ("off", "this route has no `cache`: every request goes to the upstream"),
+        Bypass::Method => ("bypass", "only GET and HEAD are answered from the cache"),
+        Bypass::Body => ("bypass", "a request with a body is not answered from the cache"),
+        Bypass::Upgrade => ("bypass", "a request for another protocol is not answered from the cache"),
+    };
+    Told::new([words.to_owned()], json!({ "verdict": word }))
+}
+
+/// The parts of a key; what tells two stored answers apart.
+pub(super) fn key(parts: &KeyParts<'_>) -> Value {
+    let headers: Vec<(&str, String)> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, String::from_utf8_lossy(value).into_owned()))
+        .collect();
+    json!({
+        "route": parts.route,
+        "scheme": parts.scheme,
+        "host": parts.host,
+        "path": parts.path,
+        "query": parts.query,
+        "headers": headers,
+    })
+}
+
+pub(super) fn looked_up(key: Option<&Value>) -> String {
+    let text = |name: &str| key.and_then(|key| key.get(name)).and_then(Value::as_str).unwrap_or_default();
+    let query = match text("query") {
+        "" => String::new(),
+        query => format!("?{query}"),
+    };
+    let headers = key.and_then(|key| key.get("headers")).and_then(Value::as_array);
+    let names = headers
+        .into_iter()
+        .flatten()
+        .filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)));
+    let with: Vec<String> = names.map(|(name, value)| format!("{name}: {value}")).collect();
+    let with = if with.is_empty() { String::new() } else { format!(" with {}", listed(&with)) };
+    format!(
+        "looked up for GET and HEAD of `{}://{}{}{query}` on this route{with}",
+        text("scheme"),
+        text("host"),
+        text("path")
+    )
+}
+
+/// What of the query is no part of the key.
+pub(super) fn ignored(settings: &CacheSettings, exchange: &Exchange) -> Option<String> {
+    let query = exchange.query.as_deref()?;
+    let kept = canonical_query(query, &settings.ignored_parameters);
+    let patterns: Vec<String> = settings.ignored_parameters.iter().map(ToString::to_string).collect();
+    (kept != query).then(|| {
+        format!(
+            "parameters named {} are no part of the key, and are not sent to the upstream either",
+            listed(&patterns)
+        )
+    })
+}
+
+pub(super) fn destination(plan: &UpstreamPlan) -> Destination {
+    let url = |(scheme, host, port): (crate::exchange::Scheme, &str, u16)| {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let port = if port == scheme.default_port() { String::new() } else { format!(":{port}") };
+        format!("{}://{host}{port}", scheme.as_str())
+    };
+    Destination {
+        name: plan.upstream.name().to_string(),
+        kind: kind(plan.kind).to_owned(),
+        endpoints: plan.upstream.origins().map(url).collect(),
+    }
+}
+
+pub(super) fn upstream(plan: &UpstreamPlan, method: &Method) -> Told {
+    let to = destination(plan);
+    let (timeouts, retry) = (plan.upstream.timeouts(), plan.upstream.retry());
+    let on: Vec<&str> = [
+        (retry.on.connect_failure, "connect-failure"),
+        (retry.on.bad_gateway, "502"),
+        (retry.on.unavailable, "503"),
+        (retry.on.gateway_timeout, "504"),
+    ]
+    .into_iter()
+    .filter_map(|(on, word)| on.then_some(word))
+    .collect();
+    let mut words = vec![
+        format!("goes to the {} `{}` at {}", to.kind, to.name, listed(&to.endpoints)),
+        format!(
+            "has {} to connect and {} for the whole exchange",
+            span(timeouts.connect),
+            span(timeouts.request)
+        ),
+    ];
+    if retry.attempts > 0 && !on.is_empty() {
+        let budget = Percent(retry.budget_percent);
+        let times = counted(retry.attempts.into(), "time");
+        words.push(format!(
+            "is tried again at most {times} after {}, while retries are under {budget} of the requests",
+            listed(&on)
+        ));
+        if !method.is_idempotent() {
+            words.push(format!("once it was sent, a {method} is not tried again"));
+        }
+    }
+    let data = json!({
+        "timeouts": {
+            "connectSeconds": timeouts.connect.as_secs_f64(),
+            "requestSeconds": timeouts.request.as_secs_f64(),
+        },
+        "retry": { "attempts": retry.attempts, "on": on, "budgetPercent": retry.budget_percent },
+    });
+    Told::new(words, data)
+}
+
+pub(super) fn upgrade(allowed: bool, asked: bool) -> Told {
+    let words = match (allowed, asked) {
+        (true, true) => "may become a WebSocket, as it asks to",
+        (true, false) => "could become a WebSocket, but does not ask to",
+        (false, _) => "may not change to another protocol: what it says of one is dropped",
+    };
+    Told::new(
+        if allowed && !asked { Vec::new() } else { vec![words.to_owned()] },
+        json!({ "websocket": allowed, "asked": asked }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_normalising_did_is_told() {
+        assert_eq!(changes("/a/%2e%2E/b"), "dot segments are resolved, percent-encodings have one form");
+        assert_eq!(changes("/a//b"), "`//` is merged");
+        assert_eq!(changes("/é"), "what no path may hold is percent-encoded");
+    }
+}
