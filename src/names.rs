@@ -123,6 +123,7 @@ fn schema() -> Schema {
         "type": "string",
         "pattern": format!("^[a-z0-9][a-z0-9._-]{{0,{}}}$", MAX_NAME_BYTES - 1),
         "patternErrorMessage": rule,
+        "errorMessage": rule,
     })
 }
 

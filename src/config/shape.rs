@@ -47,31 +47,31 @@ texts! {
     SocketAddress:
         r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
         "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8443`",
-        ["0.0.0.0:8080", "[::]:8443"];
+        ["0.0.0.0:8080"];
 
     /// An address to listen on, or a socket file.
     AdminAddress:
         r"^(unix:.+|([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5})$",
         "an IP address and a port, such as `127.0.0.1:9090`, or `unix:/run/portcullis/admin.sock`",
-        ["127.0.0.1:9090", "unix:/run/portcullis/admin.sock"];
+        ["127.0.0.1:9090"];
 
     /// A network, or one address.
     Network:
         r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$",
         "a network such as `10.0.0.0/8` or `fd00::/8`",
-        ["10.0.0.0/8", "fd00::/8"];
+        ["10.0.0.0/8"];
 
     /// Where an upstream is served.
     UpstreamUrl:
         r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
         "a URL with `https://` or `http://`, a host and at most a path, such as `https://api.vendor.example/v2`",
-        ["https://api.vendor.example", "http://127.0.0.1:3000"];
+        ["https://api.vendor.example"];
 
     /// A host to match.
     Host:
         r"^(\*\.)?[^\s*/:@]+$|^\[[0-9A-Fa-f:.]+\]$",
         "a host such as `app.example` or `*.app.example`, without a port",
-        ["app.example", "*.app.example"];
+        ["app.example"];
 
     /// A path that begins with a slash.
     UrlPath:
@@ -89,5 +89,5 @@ texts! {
     JsonPath:
         r"^\$.+$",
         "a path looks like `$.station.owner_email`, `$.items[*].id` or `$['odd name']`",
-        ["$.internal_id", "$.items[*].owner.email"];
+        ["$.internal_id"];
 }

@@ -163,7 +163,7 @@ impl<T: FromStr<Err = String>> Visitor<'_> for UnitVisitor<T> {
 }
 
 macro_rules! unit {
-    ($name:ident, $expecting:literal, $bare:expr, $pattern:expr, $examples:expr) => {
+    ($name:ident, $expecting:literal, $bare:expr, $pattern:expr, $message:literal, $examples:expr) => {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let of = std::marker::PhantomData;
@@ -187,7 +187,7 @@ macro_rules! unit {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                shape::text($pattern, &$bare.replace('\n', ": "), &$examples)
+                shape::text($pattern, $message, &$examples)
             }
         }
     };
@@ -208,7 +208,7 @@ macro_rules! duration_pattern {
         concat!(
             "^",
             $prefix,
-            r"([0-9]+(\.[0-9]+)?\s*(ns|nsec|nanos|[uµ]s|usec|ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?",
+            r"\s*([0-9][0-9\s]*(\.[0-9\s]+)?(ns|nsec|nanos|[uµ]s|usec|ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?",
             r"|d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?)\s*)+$"
         )
     };
@@ -219,27 +219,31 @@ unit!(
     "a duration such as `60s`",
     BARE_DURATION,
     duration_pattern!("(?=.*[1-9])"),
-    ["250ms", "30s", "1h30m"]
+    "a duration has a unit and is not zero, such as `250ms`, `30s` or `1h30m`",
+    ["1h30m"]
 );
 unit!(
     TimespanOrZero,
     "a duration such as `60s`",
     BARE_DURATION,
     duration_pattern!(""),
-    ["0s", "250ms", "30s"]
+    "a duration has a unit, such as `0s`, `250ms`, `30s` or `1h30m`",
+    ["1h30m"]
 );
 unit!(
     ByteSize,
     "a size such as `64KiB`",
     BARE_SIZE,
-    r"^[0-9]+(\.[0-9]+)? ?([Bb]|[KkMmGgTtPpEe]([Ii]?[Bb]?))$",
-    ["64KiB", "8MiB", "1MB"]
+    r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*([Bb]|[KkMmGgTtPpEe]([Ii]?[Bb]?))$",
+    "a size has a unit, such as `64KiB`, `8MiB` or `1MB` (`MiB` is 1024 · 1024 bytes, `MB` a million)",
+    ["64KiB"]
 );
 unit!(
     Percent,
     "a percentage such as `20%`",
     BARE_PERCENT,
-    r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?) ?%$",
+    r"^0*(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$",
+    "a percentage has its sign and is at most `100%`, such as `20%`",
     ["20%"]
 );
 

@@ -1,5 +1,5 @@
 //! Just enough of JSON Schema draft-07 to judge a file: the keywords that our schemas use. Any other one is a panic, so that none is
-//! overlooked. What an editor really does with them is seen in `tests/real/editor.sh`.
+//! overlooked. What an editor makes of them is seen in `tests/editor/`.
 
 use serde_json::{Map, Value};
 

@@ -25,7 +25,7 @@ use crate::policy::{self, KINDS, Kind, Place};
 /// runs: either all of it holds or nothing changed. `portcullis check FILE` says everything that is wrong.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(title = "Portcullis configuration", extend("anyOf" = [
+#[schemars(extend("anyOf" = [
     { "required": ["routes"], "properties": { "routes": { "minItems": 1 } } }, { "required": ["include"] }
 ]))]
 #[expect(dead_code, reason = "the blocks are read one by one; this is the list of them")]
@@ -61,7 +61,6 @@ pub(super) struct FileSpec {
 /// belongs to those who run the gateway and stands in the main file.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "Portcullis routes of a team")]
 #[expect(dead_code, reason = "read key by key; this is the list of them")]
 pub(super) struct TeamFileSpec {
     /// The team whose routes these are. Everywhere else they are called `team/route`.
@@ -154,7 +153,10 @@ pub fn team_file() -> Value {
 fn generate<T: JsonSchema>() -> Value {
     let settings =
         SchemaSettings::draft07().for_deserialize().with(|settings| settings.inline_subschemas = true);
-    let mut value = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    // Editors put it above the text of every key.
+    schema.remove("title");
+    let mut value = schema.to_value();
     finish::finish(&mut value);
     value
 }
