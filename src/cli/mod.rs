@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod diff;
 pub mod explain;
 pub mod run;
 pub mod schema;
@@ -29,6 +30,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Tell what happens to a request, and why, without sending it; exit 0 taken, 1 no route or refused
     Explain(explain::Arguments),
+    /// Say what a change of a configuration means: what differs, what loosens, what may break clients; exit 0 same, 1 different, 2 unusable
+    Diff(diff::Arguments),
     /// Run the gateway with a built-in hidden API and a web app, to try it
     Demo(DemoArguments),
     /// Serve only the built-in hidden API (for tests under load)
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Demo(arguments) => demo(&arguments),
         Command::DemoVendor { address, keys } => {
             served(demo::serve_vendor(address, demo::Keys::File(keys), std::io::stdout()))

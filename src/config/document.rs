@@ -184,6 +184,12 @@ impl Files {
         self.all.get(path.file)?.shown_scalar(path, self.blanks().get(path.file)?)
     }
 
+    /// Whether no part of the value at `path` may be a secret.
+    pub(super) fn may_be_shown(&self, path: &Path) -> bool {
+        let file = self.all.get(path.file).zip(self.blanks().get(path.file));
+        file.is_some_and(|(file, blanks)| file.may_be_shown(path, blanks))
+    }
+
     fn blanks(&self) -> &[Blanks] {
         self.blanks.get_or_init(|| {
             let mut blanks: Vec<Blanks> = self.all.iter().map(|file| file.blanks()).collect();

@@ -93,6 +93,11 @@ impl File {
         (place.point(self.source.text(), on_key), place.used_at)
     }
 
+    /// Whether no part of the value at `path` may be a secret.
+    pub(super) fn may_be_shown(&self, path: &Path, blanks: &Blanks) -> bool {
+        self.tree.as_ref().is_some_and(|tree| !blanks.touch(&tree.locate(path).value))
+    }
+
     /// The scalar at `path` as written, if it is one and is not among the `blanks`.
     pub(super) fn shown_scalar(&self, path: &Path, blanks: &Blanks) -> Option<&str> {
         let tree = self.tree.as_ref()?;

@@ -56,6 +56,12 @@ impl Section {
         self.document.value(&self.path).unwrap_or(&Value::Null)
     }
 
+    /// Whether nothing in the value looks like a secret, so that it may be shown to people.
+    #[must_use]
+    pub fn may_be_shown(&self) -> bool {
+        self.document.may_be_shown(&self.path)
+    }
+
     /// Decodes the whole section into `T`. All mistakes that can be told apart are recorded, not only the first: unknown
     /// keys at the key with a suggestion, wrong values at the value. A `serde` error made by `T` itself
     /// (`Error::custom`) may carry a hint on a second line.

@@ -521,7 +521,7 @@ fn endpoints(
 }
 
 /// Scheme, host, port and base path of an upstream's URL. Never echoes user information.
-fn parse_url(url: &str) -> Result<(Scheme, String, u16, String), String> {
+pub(super) fn parse_url(url: &str) -> Result<(Scheme, String, u16, String), String> {
     let (scheme, rest) = match url.split_once("://") {
         Some(("https", rest)) => (Scheme::Https, rest),
         Some(("http", rest)) => (Scheme::Http, rest),

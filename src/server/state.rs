@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::listen::{CertificateFiles, Certificates};
-use crate::config::{self, Report};
+use crate::config::{self, Document, Report};
 use crate::exchange::target;
 use crate::names::ListenerName;
 use crate::plan::diff::Fixed;
@@ -55,6 +55,14 @@ impl Load {
     /// # Errors
     /// A report with every mistake.
     pub fn assumed(config: &Path, process: &Process) -> Result<(Plan, Report), Report> {
+        Self::described(config, process).map(|(_, plan, report)| (plan, report))
+    }
+
+    /// The same, with the document that the plan was made from.
+    ///
+    /// # Errors
+    /// A report with every mistake.
+    pub fn described(config: &Path, process: &Process) -> Result<(Document, Plan, Report), Report> {
         let document = config::load(config, plan::INCLUDE)?;
         let options = Options {
             secrets: Secrets::Assume,
@@ -62,7 +70,8 @@ impl Load {
             check_certificates: &|_| Ok(()),
             tls: UpstreamTls::Assume,
         };
-        Plan::compile(&document, process, &options)
+        let (plan, report) = Plan::compile(&document, process, &options)?;
+        Ok((document, plan, report))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a new plan changes that a running process cannot: said at the reload, taken at the next start.
 
-use super::{AccessLogSink, AdminAddress, CacheZone, Plan};
+use crate::plan::{AccessLogSink, AdminAddress, CacheZone, Plan};
 
 /// The parts of a configuration that a process takes once, at its start. Lifetime: process.
 #[derive(Debug, Clone, PartialEq, Eq)]
