@@ -120,6 +120,7 @@ macro_rules! name_type {
 fn schema() -> Schema {
     let rule = "a name is made of `a-z`, `0-9`, `-`, `_`, `.` and begins with a letter or digit";
     json_schema!({
+        "$comment": "name",
         "type": "string",
         "pattern": format!("^[a-z0-9][a-z0-9._-]{{0,{}}}$", MAX_NAME_BYTES - 1),
         "patternErrorMessage": rule,

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// A text with a pattern, what to say where it does not match, and examples.
-pub(super) fn text(pattern: &str, message: &str, examples: &[&str]) -> Schema {
+/// A text of a `kind` (`duration`, `header name`) with a pattern, what to say where it does not match, and examples.
+pub(super) fn text(kind: &str, pattern: &str, message: &str, examples: &[&str]) -> Schema {
     // `errorMessage` and `patternErrorMessage` are what editors on the YAML language server show instead of the pattern.
     json_schema!({
+        "$comment": kind,
         "type": "string",
         "pattern": pattern,
         "patternErrorMessage": message,
@@ -20,7 +21,7 @@ pub(super) fn text(pattern: &str, message: &str, examples: &[&str]) -> Schema {
 }
 
 macro_rules! texts {
-    ($($(#[$doc:meta])* $name:ident: $pattern:expr, $message:literal, $examples:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:literal, $pattern:expr, $message:literal, $examples:expr;)*) => {
         $(
             $(#[$doc])*
             pub enum $name {}
@@ -35,7 +36,7 @@ macro_rules! texts {
                 }
 
                 fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                    text($pattern, $message, &$examples)
+                    text($kind, $pattern, $message, &$examples)
                 }
             }
         )*
@@ -44,49 +45,49 @@ macro_rules! texts {
 
 texts! {
     /// An address to listen on.
-    SocketAddress:
+    SocketAddress: "address",
         r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
         "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8443`",
         ["0.0.0.0:8080"];
 
     /// An address to listen on, or a socket file.
-    AdminAddress:
+    AdminAddress: "address",
         r"^(unix:.+|([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5})$",
         "an IP address and a port, such as `127.0.0.1:9090`, or `unix:/run/portcullis/admin.sock`",
         ["127.0.0.1:9090"];
 
     /// A network, or one address.
-    Network:
+    Network: "network",
         r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$",
         "a network such as `10.0.0.0/8` or `fd00::/8`",
         ["10.0.0.0/8"];
 
     /// Where an upstream is served.
-    UpstreamUrl:
+    UpstreamUrl: "URL",
         r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
         "a URL with `https://` or `http://`, a host and at most a path, such as `https://api.vendor.example/v2`",
         ["https://api.vendor.example"];
 
     /// A host to match.
-    Host:
+    Host: "host",
         r"^(\*\.)?[^\s*/:@]+$|^\[[0-9A-Fa-f:.]+\]$",
         "a host such as `app.example` or `*.app.example`, without a port",
         ["app.example"];
 
     /// A path that begins with a slash.
-    UrlPath:
+    UrlPath: "path",
         r"^/[^?#\s]*$",
         "a path begins with `/`, such as `/api/weather`",
         ["/api/weather"];
 
     /// The name of a header field (RFC 9110 §5.1).
-    HeaderField:
+    HeaderField: "header name",
         r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
         "a header name is made of letters, digits and `-`, without `:` or spaces",
         ["x-request-cost"];
 
     /// A path into a JSON document, the part of RFC 9535 that names children.
-    JsonPath:
+    JsonPath: "JSON path",
         r"^\$.+$",
         "a path looks like `$.station.owner_email`, `$.items[*].id` or `$['odd name']`",
         ["$.internal_id"];

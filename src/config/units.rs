@@ -163,7 +163,7 @@ impl<T: FromStr<Err = String>> Visitor<'_> for UnitVisitor<T> {
 }
 
 macro_rules! unit {
-    ($name:ident, $expecting:literal, $bare:expr, $pattern:expr, $message:literal, $examples:expr) => {
+    ($name:ident, $kind:literal, $expecting:literal, $bare:expr, $pattern:expr, $message:literal, $examples:expr) => {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let of = std::marker::PhantomData;
@@ -187,7 +187,7 @@ macro_rules! unit {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                shape::text($pattern, $message, &$examples)
+                shape::text($kind, $pattern, $message, &$examples)
             }
         }
     };
@@ -216,6 +216,7 @@ macro_rules! duration_pattern {
 
 unit!(
     Timespan,
+    "duration",
     "a duration such as `60s`",
     BARE_DURATION,
     duration_pattern!("(?=.*[1-9])"),
@@ -224,6 +225,7 @@ unit!(
 );
 unit!(
     TimespanOrZero,
+    "duration",
     "a duration such as `60s`",
     BARE_DURATION,
     duration_pattern!(""),
@@ -232,6 +234,7 @@ unit!(
 );
 unit!(
     ByteSize,
+    "size",
     "a size such as `64KiB`",
     BARE_SIZE,
     r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*([Bb]|[KkMmGgTtPpEe]([Ii]?[Bb]?))$",
@@ -240,6 +243,7 @@ unit!(
 );
 unit!(
     Percent,
+    "percentage",
     "a percentage such as `20%`",
     BARE_PERCENT,
     r"^0*(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%$",

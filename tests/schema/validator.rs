@@ -22,7 +22,13 @@ fn judge(schema: &Value, value: &Value, at: &str, found: &mut Vec<Flag>) {
     for (keyword, rule) in schema {
         let before = found.len();
         match keyword.as_str() {
-            "$schema" | "title" | "description" | "markdownDescription" | "default" | "examples" => {}
+            "$schema"
+            | "$comment"
+            | "title"
+            | "description"
+            | "markdownDescription"
+            | "default"
+            | "examples" => {}
             "enumDescriptions" | "markdownEnumDescriptions" | "errorMessage" | "patternErrorMessage" => {}
             "anyOf" | "oneOf" | "not" => combined(keyword, rule, value, at, found),
             _ => match value {

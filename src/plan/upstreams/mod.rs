@@ -1,17 +1,17 @@
 //! `upstreams`: from what is written to what `upstream/` takes.
 
+mod spec;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
+pub(super) use self::spec::Spec;
+use self::spec::{BalanceSpec, KindSpec, RetrySpec, TimeoutsSpec, TlsSpec};
 use super::{Options, Process, Slots, UpstreamTls};
-use crate::config::units::{Percent, Timespan};
-use crate::config::{Problems, Section, codes, shape};
+use crate::config::{Problems, Section, codes};
 use crate::exchange::target;
 use crate::names::UpstreamName;
 use crate::policy::UpstreamKind;
@@ -38,146 +38,6 @@ pub struct UpstreamPlan {
     pub metrics: Arc<UpstreamMetrics>,
     /// Where it is written.
     pub section: Section,
-}
-
-/// A hidden API or your own web app: where it is served, how long it may take, and how we prove who we are. Clients never see its
-/// name or address.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
-pub(super) struct Spec {
-    /// Whose it is; every other default hangs on it.
-    #[schemars(extend("default" = "api"))]
-    kind: Option<KindSpec>,
-    /// Where it is served. The path is a base: every rewritten path is placed below it, and nothing a client sends leaves it.
-    /// Instead of `endpoints`.
-    #[schemars(with = "Option<shape::UpstreamUrl>", example = &"https://api.vendor.example/base")]
-    url: Option<String>,
-    /// Several machines that serve the same upstream; all with the same path. Instead of `url`.
-    #[schemars(length(min = 1, max = MAX_ENDPOINTS))]
-    endpoints: Option<Vec<EndpointSpec>>,
-    /// How one of several `endpoints` is chosen.
-    #[schemars(extend("default" = "roundRobin"))]
-    balance: Option<BalanceSpec>,
-    /// Whether its name may lead to private, loopback or link-local addresses; checked at every connection. Default: `false` for an
-    /// `api`, `true` for an `app`.
-    #[serde(default)]
-    allow_private: Option<bool>,
-    /// Whether the `credential` may travel over `http://` to an address that is not private.
-    #[serde(default)]
-    allow_cleartext: bool,
-    /// How long each step toward the upstream may take.
-    #[serde(default)]
-    timeouts: TimeoutsSpec,
-    /// Whether a failed attempt is followed by another. Only requests that may be sent twice are repeated (RFC 9110 §9.2.2); after
-    /// `connect-failure` any, for nothing was sent.
-    retry: Option<RetrySpec>,
-    /// How the upstream proves who it is, and we to it. Its certificate is always verified.
-    #[serde(default)]
-    tls: TlsSpec,
-    /// Whether to speak HTTP/2 to it where it agrees.
-    #[serde(default)]
-    http2: bool,
-    #[serde(rename = "credential")]
-    #[schemars(skip)]
-    _credential: Option<serde_yaml::Value>,
-}
-
-#[derive(Deserialize, Clone, Copy, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum KindSpec {
-    /// Somebody else's API: hidden and guarded, nothing passes unless listed.
-    Api,
-    /// Your own web app: trusted, it works behind the gate as it works without.
-    App,
-}
-
-/// One machine of an upstream.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct EndpointSpec {
-    /// Where this machine is served. The path must be the same for all of them.
-    #[schemars(with = "shape::UpstreamUrl", example = &"https://a.partner.example")]
-    url: String,
-    /// Its share of the requests among the weights of all.
-    #[schemars(range(min = 1, max = MAX_WEIGHT), extend("default" = 1))]
-    weight: Option<u32>,
-}
-
-#[derive(Deserialize, Clone, Copy, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-enum BalanceSpec {
-    /// In turn, by weight, evenly spread.
-    RoundRobin,
-    /// The one with the fewest requests under way from this gateway, in proportion to its weight.
-    LeastInFlight,
-}
-
-/// How long each step toward the upstream may take.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct TimeoutsSpec {
-    /// A TCP connection; TCP and TLS together have twice as long.
-    #[schemars(extend("default" = Timespan(Timeouts::default().connect)))]
-    connect: Option<Timespan>,
-    /// The whole exchange, from the first attempt to the last byte of the answer, retries included. Then the client gets 504.
-    #[schemars(extend("default" = Timespan(Timeouts::default().request)))]
-    request: Option<Timespan>,
-    /// How long an unused connection is kept for the next request. Keep it below what the upstream keeps its own.
-    #[schemars(extend("default" = Timespan(Timeouts::default().idle)))]
-    idle: Option<Timespan>,
-}
-
-/// Whether a failed attempt is followed by another.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RetrySpec {
-    /// How many attempts may follow the first one. `0` turns retries off.
-    #[schemars(range(max = MAX_ATTEMPTS), extend("default" = Retry::default().attempts))]
-    attempts: Option<u32>,
-    /// After what an attempt is followed by another: no connection (`connect-failure`), or an answer with one of these statuses. An
-    /// exchange that broke off counts as 502.
-    #[schemars(with = "Option<Vec<RetryWord>>", extend("default" = ["connect-failure", 502, 503]))]
-    on: Option<Vec<serde_yaml::Value>>,
-    /// How many retries there may be, at most, per hundred requests of the last ten seconds, so that retries never multiply an outage.
-    #[schemars(extend("default" = Percent(Retry::default().budget_percent)))]
-    budget: Option<Percent>,
-}
-
-/// What `retry.on` lists: read by hand, because it is words and numbers.
-struct RetryWord;
-
-impl JsonSchema for RetryWord {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RetryWord".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "enum": ["connect-failure", 502, 503, 504] })
-    }
-}
-
-/// How the upstream proves who it is, and we to it. Its certificate is always verified.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("dependencies" = { "clientCert": ["clientKey"], "clientKey": ["clientCert"] }))]
-struct TlsSpec {
-    /// PEM file with the authorities to trust, instead of the system's. Default: the system's.
-    #[schemars(example = &"tls/partner-ca.crt")]
-    ca: Option<PathBuf>,
-    /// The name that is asked for and verified. Default: the host of the URL.
-    #[schemars(example = &"api.partner.example")]
-    sni: Option<String>,
-    /// PEM file with the certificate chain that we show to the upstream (mutual TLS). Needs `clientKey`. Default: none.
-    #[schemars(example = &"tls/gate.crt")]
-    client_cert: Option<PathBuf>,
-    /// PEM file with the private key of `clientCert`.
-    #[schemars(example = &"tls/gate.key")]
-    client_key: Option<PathBuf>,
 }
 
 /// One upstream as declared, checked, not yet compiled.
