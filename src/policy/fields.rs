@@ -82,12 +82,21 @@ impl FieldEdits {
         Ok(())
     }
 
+    /// The names that are set.
+    #[must_use]
+    pub fn set_names(&self) -> Vec<&str> {
+        self.set.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The names that are added.
+    #[must_use]
+    pub fn added_names(&self) -> Vec<&str> {
+        self.add.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
     /// What is set and added, in words; values are part of the head that is shown.
     pub fn words(&self) -> impl Iterator<Item = String> {
-        let names = |list: &[(HeaderName, HeaderValue)]| -> Vec<String> {
-            list.iter().map(|(name, _)| name.as_str().to_owned()).collect()
-        };
-        [("sets", names(&self.set)), ("adds", names(&self.add))]
+        [("sets", self.set_names()), ("adds", self.added_names())]
             .into_iter()
             .filter(|(_, names)| !names.is_empty())
             .map(|(verb, names)| format!("{verb} {}", listed(&names)))

@@ -236,7 +236,8 @@ impl Policy for RequestHeaders {
         if words.is_empty() {
             words.push("nothing that the client sent is dropped here".to_owned());
         }
-        Some(Told::new(words, serde_json::json!({ "dropped": dropped })))
+        let (set, added) = (self.edits.set_names(), self.edits.added_names());
+        Some(Told::new(words, serde_json::json!({ "dropped": dropped, "set": set, "add": added })))
     }
 }
 

@@ -151,9 +151,6 @@ impl Policy for ResponseHeaders {
         let mut passes: Vec<&str> = self.passes.iter().flatten().map(HeaderName::as_str).collect();
         passes.sort_unstable();
         let edits = &self.edits;
-        let names = |list: &[(HeaderName, http::HeaderValue)]| -> Vec<String> {
-            list.iter().map(|(name, _)| name.as_str().to_owned()).collect()
-        };
         let removed: Vec<&str> = edits.remove.iter().map(HeaderName::as_str).collect();
         let allowed: Vec<&str> = self
             .passes
@@ -176,8 +173,8 @@ impl Policy for ResponseHeaders {
         let data = serde_json::json!({
             "passes": self.passes.as_ref().map(|_| passes),
             "remove": removed,
-            "set": names(&edits.set),
-            "add": names(&edits.add),
+            "set": edits.set_names(),
+            "add": edits.added_names(),
         });
         Some(Told::new(words, data))
     }

@@ -28,6 +28,9 @@ mod in_routing;
 mod in_secret;
 mod in_tls;
 
+mod explain_agrees;
+mod explain_random;
+
 mod smoke;
 mod teams;
 

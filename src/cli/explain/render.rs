@@ -54,19 +54,20 @@ fn verdict(outcome: &Outcome) -> String {
     let status = outcome.status.unwrap_or_default();
     let code = outcome.code.as_deref().unwrap_or_default();
     let route = outcome.route.as_deref().unwrap_or_default();
+    // Where it is looked up, an answer that is stored comes before all that follows.
+    let kept = match outcome.decisions.get("cache").and_then(|cache| cache.get("verdict")?.as_str()) {
+        Some("lookedUp") => ", unless the cache has the answer",
+        _ => "",
+    };
     match (outcome.verdict, &outcome.upstream) {
         (Verdict::Refused, _) => format!("refused with {status} `{code}`, before a route is looked for"),
         (Verdict::NotFound, _) => "no route takes it: 404".to_owned(),
         (Verdict::MethodNotAllowed, _) => "no route takes this method: 405".to_owned(),
         (Verdict::Forwarded, Some(to)) => {
-            let kept = match outcome.decisions.get("cache").and_then(|cache| cache.get("verdict")?.as_str()) {
-                Some("lookedUp") => ", unless the cache has the answer",
-                _ => "",
-            };
             format!("the route `{route}` sends it to the {} `{}`{kept}", to.kind, to.name)
         }
         (_, _) if route.is_empty() => format!("the gateway answers {status} `{code}`"),
-        (_, _) => format!("the route `{route}` answers {status} `{code}`"),
+        (_, _) => format!("the route `{route}` answers {status} `{code}`{kept}"),
     }
 }
 

@@ -23,9 +23,18 @@ pub struct Live<'a> {
 }
 
 impl Live<'_> {
-    /// Adds what the cache holds for the request.
-    pub(super) fn stored(&self, route: &Route, exchange: &Exchange, head: &RequestHeader, told: &mut Told) {
-        let Some(key) = cache::with_key(route, exchange, &head.headers, |parts| parts.key()) else { return };
+    /// Adds what the cache holds for the request. `false`: it is asked, but the request goes by itself, as the answer was found not to
+    /// be storable lately.
+    pub(super) fn stored(
+        &self,
+        route: &Route,
+        exchange: &Exchange,
+        head: &RequestHeader,
+        told: &mut Told,
+    ) -> bool {
+        let Some(key) = cache::with_key(route, exchange, &head.headers, |parts| parts.key()) else {
+            return false;
+        };
         let peeked = self.zone.peek(&key, &head.headers, SystemTime::now());
         let words = match &peeked.stored {
             Some(stored) if stored.ttl_secs >= 0 => {
@@ -33,7 +42,7 @@ impl Live<'_> {
             }
             Some(stored) => format!("now: an answer is stored, stale since {} seconds", -stored.ttl_secs),
             None if peeked.is_refused => {
-                "now: nothing is stored, and its answer was found not to be storable a moment ago".to_owned()
+                "now: nothing is stored, and its answer was found not to be storable a moment ago: the request goes by itself".to_owned()
             }
             None => "now: nothing is stored".to_owned(),
         };
@@ -48,6 +57,7 @@ impl Live<'_> {
             }),
             None => json!({ "stored": false, "latelyRefused": peeked.is_refused }),
         };
+        !peeked.is_refused
     }
 
     pub(super) fn now(&self, plan: &Plan, now: BTreeMap<String, Value>) -> Now {

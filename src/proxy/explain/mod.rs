@@ -220,7 +220,11 @@ impl<'a> Teller<'a> {
                 self.outcome.verdict = Verdict::Forwarded;
                 self.way_back(route);
             }
-            Err(fault) => self.failed(fault),
+            Err(fault) => {
+                let words = format!("nothing can be sent for such a request: `{fault}`");
+                self.step("sent", Written::nowhere(), vec![words]);
+                self.failed(fault);
+            }
         }
     }
 
@@ -248,11 +252,9 @@ impl<'a> Teller<'a> {
             data.insert("verdict".into(), "lookedUp".into());
             data.insert("key".into(), key.unwrap_or_default());
         }
-        if let Some(live) = self.live {
-            live.stored(route, &self.exchange, head, &mut told);
-        }
+        let caches = self.live.is_none_or(|live| live.stored(route, &self.exchange, head, &mut told));
         self.decision("cache", written, told);
-        true
+        caches
     }
 
     /// Where it goes.

@@ -5,7 +5,6 @@ use pingora::http::RequestHeader;
 
 use super::explanation::Sent;
 use super::{Teller, Written};
-use crate::exchange::RequestId;
 use crate::plan::Route;
 use crate::policy::told;
 use crate::policy::{Fault, Telling, Told};
@@ -56,7 +55,7 @@ pub(super) fn send(
         Written::nowhere(),
         Told::new(told::grouped(&dropped), serde_json::json!({ "dropped": dropped })),
     );
-    Ok(shown(&head, client, &teller.exchange.request_id, secret_of(teller)))
+    Ok(shown(&head, client, teller))
 }
 
 /// Why a field does not go on whatever the policies say.
@@ -91,7 +90,18 @@ fn secret_of(teller: &Teller<'_>) -> Option<String> {
     credential.get("secret")?.as_str().map(str::to_owned)
 }
 
-fn shown(head: &RequestHeader, client: &RequestHeader, id: &RequestId, secret: Option<String>) -> Sent {
+fn shown(head: &RequestHeader, client: &RequestHeader, teller: &Teller<'_>) -> Sent {
+    let id = &teller.exchange.request_id;
+    let edits = teller.outcome.decisions.get("request");
+    let is_operators = |name: &HeaderName| {
+        let lists = [edits.and_then(|told| told.get("set")), edits.and_then(|told| told.get("add"))];
+        lists
+            .into_iter()
+            .flatten()
+            .filter_map(|list| list.as_array())
+            .flatten()
+            .any(|own| own == name.as_str())
+    };
     let ours = |name: &HeaderName, value: &HeaderValue| {
         value.as_bytes() == id.as_str().as_bytes() && client.headers.get(name) != Some(value)
     };
@@ -100,10 +110,10 @@ fn shown(head: &RequestHeader, client: &RequestHeader, id: &RequestId, secret: O
         .iter()
         .map(|(name, value)| {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            let is_clients = client.headers.get_all(name).iter().any(|own| own == value);
             let text = if ours(name, value) {
                 "<request id>".to_owned()
-            } else if told::tells_a_secret(name.as_str()) && !is_clients && !text.contains("<secret:") {
+            } else if told::tells_a_secret(name.as_str()) && is_operators(name) {
+                // What people write into such a field of a configuration is often what they should not.
                 "<hidden>".to_owned()
             } else {
                 text
@@ -113,7 +123,7 @@ fn shown(head: &RequestHeader, client: &RequestHeader, id: &RequestId, secret: O
         .collect();
     fields.sort_by(|a, b| a.0.cmp(&b.0));
     let mut target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-    if let Some(secret) = secret {
+    if let Some(secret) = secret_of(teller) {
         let name = told::secret(&secret);
         let mut encoded = Vec::new();
         crate::policy::credential::percent_encode(name.as_bytes(), &mut encoded);
