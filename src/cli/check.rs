@@ -21,11 +21,17 @@ pub struct Arguments {
     /// Warnings are mistakes too
     #[arg(long)]
     strict: bool,
+    /// List the codes of all problems, each in one line
+    #[arg(long)]
+    codes: bool,
 }
 
 /// Checks each file by itself.
 #[must_use]
 pub fn check(arguments: &Arguments) -> u8 {
+    if arguments.codes {
+        return super::explain_code::list();
+    }
     let files: Vec<&PathBuf> = arguments.files.iter().chain(&arguments.config).collect();
     if files.is_empty() {
         eprintln!("error: no file to check; name one, as in `portcullis check conf/minimal.yaml`");

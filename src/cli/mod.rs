@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod explain;
+pub mod explain_code;
 pub mod run;
 pub mod schema;
 

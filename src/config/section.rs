@@ -110,6 +110,21 @@ impl Section {
         mapping.contains_key(key).then(|| self.child(self.path.key(key)))
     }
 
+    /// The place of a mistake at `key`: its value, or this section where it is not there.
+    #[must_use]
+    pub fn at(&self, key: &str) -> Self {
+        self.get(key).unwrap_or_else(|| self.clone())
+    }
+
+    /// The place of a mistake in an item of a list, or this section where there is no such item.
+    #[must_use]
+    pub fn item(&self, index: usize) -> Self {
+        match self.value() {
+            Value::Sequence(items) if index < items.len() => self.child(self.path.index(index)),
+            _ => self.clone(),
+        }
+    }
+
     /// The value of `key`, which must be there.
     pub fn require(&self, key: &str, problems: &mut Problems) -> Option<Self> {
         self.require_or(key, None, problems)
@@ -156,7 +171,7 @@ impl Section {
     }
 
     /// Refuses keys that `T` does not have, those that are only `planned`, and those without a value. The keys are those that
-    /// `serde` decodes `T` from.
+    /// `serde` decodes `T` from. What follows a line break in an entry of `planned` says what there is instead.
     pub fn check_keys<T: DeserializeOwned>(&self, planned: &[&str], problems: &mut Problems) {
         self.check_keys_in(keys_of::<T>(), planned, problems);
     }
@@ -186,9 +201,11 @@ impl Section {
             if elsewhere.contains(&key.as_str()) {
                 continue;
             }
-            if planned.contains(&key.as_str()) {
+            let planned = planned.iter().map(|entry| entry.split_once('\n').unwrap_or((entry, "")));
+            if let Some((_, instead)) = planned.into_iter().find(|(name, _)| name == key) {
                 let message = format!("`{key}` is known, but not supported by this version");
-                problems.error(codes::NOT_SUPPORTED, &at, message).on_key();
+                let help = if instead.is_empty() { "remove it: it would do nothing" } else { instead };
+                problems.error(codes::NOT_SUPPORTED, &at, message).on_key().help(help);
             } else if !known.contains(&key.as_str()) {
                 let help = words::choose(key, known.iter().copied(), "known here");
                 if let Some(near) = did_you_mean(key, known.iter().copied()) {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Options;
+use super::{Options, Secrets};
 use crate::config::units::{ByteSize, Timespan};
 use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::client::TrustedProxies;
@@ -22,6 +22,17 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The key.
     pub key: PathBuf,
+}
+
+/// What is wrong with a file of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMistake {
+    /// The key that names the file: `cert` or `key`.
+    pub key: &'static str,
+    /// What is wrong, to be read after the file's name: `has no certificate in it`.
+    pub why: String,
+    /// Whether it is only not there, as on a machine that has no keys.
+    pub is_missing: bool,
 }
 
 /// Deadlines of a client's connection; each is a total.
@@ -183,31 +194,51 @@ pub(super) fn listeners(root: &Section, options: &Options<'_>, problems: &mut Pr
     let Some(section) = root.require("listeners", problems) else { return Vec::new() };
     let items = section.items(problems);
     if items.is_empty() && section.value().is_sequence() {
-        problems.error(codes::MISSING_KEY, section.path(), "no listener, so no request could come in");
+        problems
+            .error(codes::MISSING_KEY, section.path(), "no listener, so no request could come in")
+            .help("such as `listeners: [{ name: public, address: \"0.0.0.0:8080\" }]`");
     }
-    let mut list: Vec<Listener> = Vec::with_capacity(items.len());
+    let mut list: Vec<(Listener, &Section)> = Vec::with_capacity(items.len());
     for item in &items {
         let Some(listener) = listener(item, options, problems) else { continue };
-        if let Some(twin) = list.iter().find(|other| {
+        let twin = list.iter().find(|(other, _)| {
             other.name == listener.name || (other.address == listener.address && listener.address.port() != 0)
-        }) {
-            let what = if twin.name == listener.name {
-                format!("two listeners are called `{}`", listener.name)
+        });
+        if let Some((twin, first)) = twin {
+            let (key, what) = if twin.name == listener.name {
+                ("name", format!("two listeners are called `{}`", listener.name))
             } else {
-                format!("`{}` and `{}` listen on the same address", twin.name, listener.name)
+                ("address", format!("`{}` and `{}` listen on the same address", twin.name, listener.name))
             };
-            problems.error(codes::DUPLICATE_NAME, item.path(), what);
+            let at = |section: &Section| section.get(key).unwrap_or_else(|| section.clone());
+            problems
+                .error(codes::DUPLICATE_NAME, at(item).path(), what)
+                .related(at(first).path(), format!("the same {key}"));
             continue;
         }
-        list.push(listener);
+        list.push((listener, item));
     }
-    list
+    list.into_iter().map(|(listener, _)| listener).collect()
 }
 
+const PLANNED: [&str; 2] = [
+    "proxyProtocol\nlet the proxy in front send `X-Forwarded-For`, and name its network in `trustedProxies`",
+    "clientCa",
+];
+const PLANNED_TLS: [&str; 3] = [
+    "clientCa",
+    "minVersion\nTLS 1.2 and 1.3 are spoken, nothing older",
+    "acme\nlet another program, such as certbot, write the files: they are read again when they change",
+];
+const PLANNED_ADMIN: [&str; 2] = [
+    "tls\nlisten on a loopback address or a socket file, behind whatever does TLS",
+    "clientCa\nask for a `token`",
+];
+
 fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -> Option<Listener> {
-    section.check_keys::<ListenerSpec>(&["proxyProtocol", "clientCa"], problems);
+    section.check_keys::<ListenerSpec>(&PLANNED, problems);
     if let Some(tls) = section.get("tls") {
-        tls.check_keys::<TlsSpec>(&["clientCa", "minVersion", "acme"], problems);
+        tls.check_keys::<TlsSpec>(&PLANNED_TLS, problems);
     }
     // Checked by itself, so that a mistake elsewhere in the listener does not hide it.
     let written = section.get("address").and_then(|at| at.value().as_str().map(str::to_owned));
@@ -233,11 +264,7 @@ fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -
         })
         .collect();
     if let Some(at) = section.get("tls") {
-        if tls.is_empty() {
-            problems.error(codes::BAD_CERTIFICATE, at.path(), "`tls` without a certificate");
-        } else if let Err(why) = (options.check_certificates)(&tls) {
-            problems.error(codes::BAD_CERTIFICATE, at.path(), why);
-        }
+        certificates(&at, &tls, options, problems);
     }
     let defaults = ClientTimeouts::default();
     let times = spec.timeouts;
@@ -265,6 +292,41 @@ fn listener(section: &Section, options: &Options<'_>, problems: &mut Problems) -
     })
 }
 
+/// Says what is wrong with each file of a listener's certificates, at the file's name.
+fn certificates(tls: &Section, list: &[TlsFiles], options: &Options<'_>, problems: &mut Problems) {
+    let Some(section) = tls.get("certificates") else { return };
+    if list.is_empty() {
+        problems
+            .error(codes::BAD_CERTIFICATE, section.path(), "`tls` without a certificate")
+            .help("`certificates: [{ cert: tls/site.crt, key: tls/site.key }]`, or no `tls` for plain HTTP");
+    }
+    for (files, at) in list.iter().zip(section.items(problems)) {
+        for mistake in (options.check_certificates)(files) {
+            if let Some(at) = at.get(mistake.key) {
+                file_mistake(&at, &mistake.why, mistake.is_missing, options, problems);
+            }
+        }
+    }
+}
+
+/// A TLS file that cannot be used, in the one wording that there is. Where secrets are only assumed, files that are not there are too.
+pub(super) fn file_mistake(
+    at: &Section,
+    why: &str,
+    is_missing: bool,
+    options: &Options<'_>,
+    problems: &mut Problems,
+) {
+    if is_missing && options.secrets == Secrets::Assume {
+        return;
+    }
+    let file = at.value().as_str().unwrap_or_default();
+    let problem = problems.error(codes::BAD_CERTIFICATE, at.path(), format!("`{file}` {why}"));
+    if is_missing {
+        problem.help("paths start at the configuration file's folder; `check --no-secrets` does not ask for missing files");
+    }
+}
+
 fn address(section: &Section, written: &str, problems: &mut Problems) -> Option<SocketAddr> {
     if let Ok(address) = written.parse() {
         return Some(address);
@@ -286,18 +348,16 @@ fn address(section: &Section, written: &str, problems: &mut Problems) -> Option<
 }
 
 fn trusted(section: &Section, written: &[String], problems: &mut Problems) -> TrustedProxies {
+    let places = section.get("trustedProxies").map(|list| list.items(problems)).unwrap_or_default();
     let mut networks = Vec::with_capacity(written.len());
-    for text in written {
-        let network =
-            text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
-        match (network, section.get("trustedProxies")) {
-            (Some(network), _) => networks.push(network),
-            (None, Some(at)) => {
+    for (text, at) in written.iter().zip(places) {
+        match text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from)) {
+            Some(network) => networks.push(network),
+            None => {
                 problems
                     .error(codes::BAD_ADDRESS, at.path(), format!("`{text}` is no network"))
-                    .help("such as `10.0.0.0/8` or `fd00::/8`");
+                    .help("such as `10.0.0.0/8`, `fd00::/8`, or one address");
             }
-            (None, None) => {}
         }
     }
     TrustedProxies(networks)
@@ -319,7 +379,7 @@ pub(super) struct AdminSpec {
 /// Reads the admin side: loopback or a socket file, or a token.
 pub(super) fn admin(root: &Section, options: &Options<'_>, problems: &mut Problems) -> Option<Admin> {
     let section = root.get("admin")?;
-    section.check_keys::<AdminSpec>(&["tls", "clientCa"], problems);
+    section.check_keys::<AdminSpec>(&PLANNED_ADMIN, problems);
     let spec = section.decode::<AdminSpec>(problems)?;
     let token = spec.token.zip(section.get("token")).map(|(name, at)| (name, at.path().clone()));
     if let Some(path) = spec.address.strip_prefix("unix:") {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::router::{FieldMatch, FieldValue, HostPattern, PathPattern, RouteMatch};
 use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::target;
-use crate::policy::PathShape;
+use crate::policy::{PathShape, fields};
 
 /// Which requests a route takes. All of it must hold; what is left out matches everything. The most specific match wins, wherever its
 /// route stands in the file: exact path, then template, regex, the longest prefix; then host, method, headers, query.
@@ -94,7 +94,8 @@ pub(super) fn read(
 ) -> Option<(RouteMatch, PathShape)> {
     let spec: Spec = match section {
         Some(section) => {
-            section.check_keys::<Spec>(&["scheme", "when"], problems);
+            section
+                .check_keys::<Spec>(&["scheme", "when\n`headers` and `query` tell requests apart"], problems);
             section.decode(problems)?
         }
         None => Spec::default(),
@@ -105,7 +106,7 @@ pub(super) fn read(
         _ => whole,
     };
     let mut hosts = Vec::with_capacity(spec.hosts.len());
-    for host in &spec.hosts {
+    for (place, host) in spec.hosts.iter().enumerate() {
         let (pattern, bare) = match host.strip_prefix("*.") {
             Some(rest) => (HostPattern::Suffix(format!(".{}", rest.to_ascii_lowercase())), rest),
             None => (HostPattern::Exact(host.to_ascii_lowercase()), host.as_str()),
@@ -113,33 +114,30 @@ pub(super) fn read(
         match target::authority(bare) {
             Ok(authority) if authority.port.is_none() => hosts.push(pattern),
             _ => {
-                let problem = problem_at(
-                    section,
-                    "hosts",
-                    problems,
-                    codes::BAD_VALUE,
-                    format!("`{host}` is no host to match"),
-                );
-                if let Some(problem) = problem {
-                    problem.help("`app.example` or `*.app.example`, without a port");
+                let help = if host == "*" {
+                    "without `hosts` a route matches every host"
+                } else {
+                    "`app.example` or `*.app.example`, without scheme and port"
+                };
+                if let Some(at) = section {
+                    problems
+                        .error(
+                            codes::BAD_VALUE,
+                            at.at("hosts").item(place).path(),
+                            format!("`{host}` is no host to match"),
+                        )
+                        .help(help);
                 }
             }
         }
     }
     let mut methods = Vec::with_capacity(spec.methods.len());
-    for method in &spec.methods {
+    for (place, method) in spec.methods.iter().enumerate() {
         match http::Method::from_bytes(method.as_bytes()) {
             Ok(parsed) if METHODS.contains(&parsed.as_str()) => methods.push(parsed),
             _ => {
-                let problem = problem_at(
-                    section,
-                    "methods",
-                    problems,
-                    codes::BAD_VALUE,
-                    format!("`{method}` is no method to match"),
-                );
-                if let Some(problem) = problem {
-                    problem.help(format!("methods are upper case: `{}`", METHODS.join("`, `")));
+                if let Some(at) = section {
+                    no_method(method, &at.at("methods").item(place), problems);
                 }
             }
         }
@@ -149,15 +147,15 @@ pub(super) fn read(
     Some((RouteMatch { name: name.to_owned(), hosts, methods, path, headers, query }, shape))
 }
 
-fn problem_at<'p>(
-    section: Option<&Section>,
-    key: &str,
-    problems: &'p mut Problems,
-    code: &'static str,
-    message: String,
-) -> Option<&'p mut crate::config::Problem> {
-    let at = section?.get(key)?;
-    Some(problems.error(code, at.path(), message))
+fn no_method(method: &str, at: &Section, problems: &mut Problems) {
+    let upper = method.to_ascii_uppercase();
+    let problem = problems.error(codes::BAD_VALUE, at.path(), format!("`{method}` is no method to match"));
+    match upper.as_str() {
+        "*" | "ANY" | "ALL" => problem.help("without `methods` a route matches every method"),
+        "TRACE" | "CONNECT" => problem.help(format!("`{upper}` is refused before any route is looked for")),
+        _ if METHODS.contains(&upper.as_str()) => problem.help(format!("methods are upper case: `{upper}`")),
+        _ => problem.help(format!("one of: `{}`", METHODS.join("`, `"))),
+    };
 }
 
 fn fields(
@@ -166,37 +164,49 @@ fn fields(
     key: &str,
     problems: &mut Problems,
 ) -> Vec<FieldMatch> {
+    let Some(section) = section else { return Vec::new() };
     let mut list = Vec::with_capacity(specs.len());
-    for spec in specs {
+    for (place, spec) in specs.iter().enumerate() {
+        let at = section.at(key).item(place);
         let value = match (&spec.exact, &spec.regex) {
             (Some(_), Some(_)) => {
-                problem_at(
-                    section,
-                    key,
-                    problems,
-                    codes::BAD_VALUE,
-                    "`exact` and `regex` exclude each other".into(),
-                );
+                problems
+                    .error(codes::BAD_VALUE, at.at("regex").path(), "`exact` and `regex` exclude each other")
+                    .on_key()
+                    .related(at.at("exact").path(), "the other one")
+                    .help("keep one; with neither, the field only has to be there");
                 continue;
             }
             (Some(text), None) => FieldValue::Exact(text.clone()),
-            (None, Some(pattern)) => FieldValue::Regex(pattern.clone()),
+            (None, Some(pattern)) => {
+                if let Err(why) = regex::Regex::new(pattern) {
+                    bad_regex(&why.to_string(), &at.at("regex"), problems);
+                    continue;
+                }
+                FieldValue::Regex(pattern.clone())
+            }
             (None, None) => FieldValue::Present,
         };
         let name = if key == "headers" { spec.name.to_ascii_lowercase() } else { spec.name.clone() };
         if key == "headers" && http::HeaderName::try_from(name.as_str()).is_err() {
-            problem_at(
-                section,
-                key,
-                problems,
-                codes::BAD_VALUE,
-                format!("`{}` is no header name", spec.name),
-            );
+            fields::no_header_name(&spec.name, &at.at("name"), problems);
             continue;
         }
         list.push(FieldMatch { name, value });
     }
     list
+}
+
+/// A regular expression that cannot be read, or is too large, in the last line of its own explanation.
+pub(super) fn bad_regex(why: &str, at: &Section, problems: &mut Problems) {
+    let reason = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    let problem =
+        problems.error(codes::BAD_PATTERN, at.path(), format!("this is no regular expression: {reason}"));
+    if reason.contains("look-around") || reason.contains("backreferences") {
+        problem.help("expressions are matched in linear time, so they cannot look around or refer back");
+    } else if reason.starts_with("repetition operator missing expression") {
+        problem.help("`*` alone is no wildcard: any text is `.*`, one segment is `[^/]+`");
+    }
 }
 
 fn path_pattern(spec: &PathSpec, at: &Section, problems: &mut Problems) -> Option<(PathPattern, PathShape)> {
@@ -216,11 +226,7 @@ fn path_pattern(spec: &PathSpec, at: &Section, problems: &mut Problems) -> Optio
         let names = match regex::Regex::new(pattern) {
             Ok(compiled) => compiled.capture_names().flatten().map(str::to_owned).collect(),
             Err(why) => {
-                let place = at.get("regex")?;
-                let reason = why.to_string();
-                let reason =
-                    reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                problems.error(codes::BAD_PATTERN, place.path(), format!("this is no pattern: {reason}"));
+                bad_regex(&why.to_string(), &at.at("regex"), problems);
                 return None;
             }
         };
@@ -229,6 +235,7 @@ fn path_pattern(spec: &PathSpec, at: &Section, problems: &mut Problems) -> Optio
     if let Some(template) = &spec.template {
         let place = at.get("template")?;
         let mut names: Vec<String> = Vec::new();
+        wildcard("template", template, &place, problems)?;
         for segment in template.split('/') {
             if let Some(name) = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
                 names.push(name.to_owned());
@@ -238,12 +245,51 @@ fn path_pattern(spec: &PathSpec, at: &Section, problems: &mut Problems) -> Optio
         return Some((PathPattern::Template(template.clone()), PathShape::Captures(names)));
     }
     if let Some(exact) = &spec.exact {
-        normal(exact, exact, &at.get("exact")?, problems)?;
+        let place = at.get("exact")?;
+        wildcard("exact", exact, &place, problems)?;
+        normal(exact, exact, &place, problems)?;
         return Some((PathPattern::Exact(exact.clone()), PathShape::Whole));
     }
     let prefix = spec.prefix.as_ref()?;
-    normal(prefix, prefix, &at.get("prefix")?, problems)?;
+    let place = at.get("prefix")?;
+    wildcard("prefix", prefix, &place, problems)?;
+    normal(prefix, prefix, &place, problems)?;
     Some((PathPattern::Prefix(prefix.clone()), PathShape::Prefix(prefix.clone())))
+}
+
+/// What other gateways write for "anything" would be compared here letter by letter, so it is refused: `/*`, `/**`, `:id`, `{id}`.
+/// A path that really has such a segment can be matched with `regex`.
+fn wildcard(key: &str, path: &str, at: &Section, problems: &mut Problems) -> Option<()> {
+    let named = |segment: &str| match segment.strip_prefix(':') {
+        Some(name) => name.starts_with(|c: char| c.is_ascii_alphabetic()),
+        None => key != "template" && segment.starts_with('{') && segment.ends_with('}'),
+    };
+    let (mut found, mut suggestion) = (None, Vec::new());
+    let last = path.split('/').count() - 1;
+    for (place, segment) in path.split('/').enumerate() {
+        let stars = !segment.is_empty() && segment.bytes().all(|b| b == b'*');
+        if stars || named(segment) {
+            found = found.or(Some(segment));
+        }
+        // A star at the end of a prefix is what a prefix means anyway.
+        if stars && (place < last || (key != "prefix" && segment == "*")) {
+            suggestion.push("{name}".to_owned());
+        } else if !stars {
+            let bare = segment.trim_start_matches([':', '{']).trim_end_matches('}');
+            suggestion.push(if named(segment) { format!("{{{bare}}}") } else { segment.to_owned() });
+        }
+    }
+    let Some(found) = found else { return Some(()) };
+    let suggestion = suggestion.join("/");
+    let (instead, why) = if suggestion.contains('{') {
+        (format!("template: \"{suggestion}\""), "whose `{name}` stands for one segment")
+    } else {
+        let path = if suggestion.is_empty() { "/" } else { &suggestion };
+        (format!("prefix: {path}"), "which already takes everything below it")
+    };
+    let message = format!("`{found}` has no special meaning in `{key}`");
+    problems.error(codes::BAD_PATTERN, at.path(), message).help(format!("write `{instead}`, {why}"));
+    None
 }
 
 /// A path to match must be written as a normalised request would have it: any other spelling never matches.

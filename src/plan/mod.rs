@@ -83,8 +83,8 @@ pub struct Options<'a> {
     pub secrets: Secrets,
     /// The directory of the configuration file; relative paths in it start here.
     pub directory: &'a Path,
-    /// Checks the certificates of a listener; the text is shown to the operator.
-    pub check_certificates: &'a dyn Fn(&[TlsFiles]) -> Result<(), String>,
+    /// Checks a certificate of a listener with its key, and says everything that is wrong with the two files.
+    pub check_certificates: &'a dyn Fn(&TlsFiles) -> Vec<listeners::FileMistake>,
     /// Whether the TLS files of upstreams are read.
     pub tls: UpstreamTls,
 }
@@ -370,7 +370,10 @@ fn check_version(root: &Section, problems: &mut Problems) {
 fn cache_zone(root: &Section, problems: &mut Problems) -> CacheZone {
     let section = root.get("cache");
     if let Some(section) = &section {
-        section.check_keys::<CacheSpec>(&["file", "zones"], problems);
+        section.check_keys::<CacheSpec>(
+            &["file\nthe store lies in the gateway's memory", "zones\nall routes share one store"],
+            problems,
+        );
     }
     let spec = section.as_ref().and_then(|s| s.decode::<CacheSpec>(problems));
     let (size, max) = spec.map_or((None, None), |spec| (spec.size, spec.max_object));
@@ -416,17 +419,38 @@ struct SecretSpec {
     keep_last_good: Option<Timespan>,
 }
 
-/// What is wrong with a secret, in the words of where it comes from.
-fn unusable(name: &SecretName, reference: &SecretRef, why: SecretProblem) -> String {
+/// What is wrong with a secret, in the words of where it comes from. `source` is the file as written.
+fn unusable(name: &SecretName, reference: &SecretRef, source: &str, why: SecretProblem) -> String {
+    let from = match reference {
+        SecretRef::Env(variable) => format!("the variable `{variable}`"),
+        SecretRef::File(_) => format!("the file `{source}`"),
+    };
     match (why, reference) {
-        (SecretProblem::Missing, SecretRef::Env(variable)) => {
-            format!("the secret `{name}` is missing: the variable `{variable}` is not set")
+        (SecretProblem::Missing, SecretRef::Env(_)) => {
+            format!("the secret `{name}` is missing: {from} is not set")
         }
         (SecretProblem::Missing, SecretRef::File(_)) => {
-            format!("the secret `{name}` is missing: there is no such file")
+            format!("the secret `{name}` is missing: {from} does not exist")
         }
-        (SecretProblem::ForbiddenByte, _) => format!("the secret `{name}` {why}"),
-        _ => format!("the secret `{name}` is {why}"),
+        (SecretProblem::Empty, _) => format!("the secret `{name}` is empty: {from} holds nothing"),
+        (SecretProblem::ForbiddenByte, _) => format!("the secret `{name}` from {from} {why}"),
+        _ => format!("the secret `{name}` from {from} is {why}"),
+    }
+}
+
+/// What to do about it.
+fn remedy(why: SecretProblem) -> &'static str {
+    match why {
+        SecretProblem::Missing | SecretProblem::Empty => {
+            "without its secret no request could be sent; where secrets are not at hand, use `check --no-secrets`"
+        }
+        SecretProblem::TooShort => "so short a secret is easily guessed, and cannot be told apart in answers",
+        SecretProblem::ForbiddenByte => {
+            "a secret is one line; a line break at the end of a file is no part of it"
+        }
+        SecretProblem::TooLarge | SecretProblem::Unreadable { .. } => {
+            "without its secret no request could be sent, so this configuration is refused"
+        }
     }
 }
 
@@ -541,9 +565,12 @@ fn read_secret(
         Err(why) => {
             let key = if matches!(reference, SecretRef::Env(_)) { "env" } else { "file" };
             let at = section.get(key).unwrap_or_else(|| section.clone());
-            problems
-                .error(codes::SECRET_MISSING, at.path(), unusable(name, &reference, why))
-                .help("without its secret no request could be sent, so this configuration is refused");
+            let code = match why {
+                SecretProblem::Missing | SecretProblem::Empty => codes::SECRET_MISSING,
+                _ => codes::SECRET_INVALID,
+            };
+            let source = at.value().as_str().unwrap_or_default();
+            problems.error(code, at.path(), unusable(name, &reference, source, why)).help(remedy(why));
             None
         }
     }

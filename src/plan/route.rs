@@ -65,7 +65,16 @@ struct Draft<'a> {
     upstream: Option<&'a Entry>,
 }
 
-const PLANNED: [&str; 8] = ["when", "split", "mirror", "cors", "access", "auth", "wasm", "slo"];
+const PLANNED: [&str; 8] = [
+    "when\n`match: { methods, hosts, headers, query }` tells requests apart",
+    "split\na route leads to one upstream; its `endpoints` can have a `weight` each",
+    "mirror",
+    "cors\n`response: { headers: { set: { access-control-allow-origin: ... } } }` allows one origin",
+    "access",
+    "auth\nlet the upstream decide: `request: { headers: { forward: [authorization] } }` shows it who asks",
+    "wasm",
+    "slo",
+];
 
 /// Every route, the index over them and the upstreams they use.
 type Compiled = (Vec<Arc<Route>>, Router, BTreeMap<UpstreamName, Arc<UpstreamPlan>>);
@@ -124,7 +133,13 @@ fn draft<'a>(
 ) -> Option<Draft<'a>> {
     section.check_keys_in(&schema::ROUTE_KEYS, &PLANNED, problems);
     if let Some(response) = section.get("response") {
-        let planned = ["status", "hold", "onLeak", "compress", "body"];
+        let planned = [
+            "status",
+            "hold",
+            "onLeak",
+            "compress\nlet what stands in front of the gateway compress",
+            "body\n`json` takes members out of a JSON body",
+        ];
         response.check_keys_in(&schema::RESPONSE_KEYS, &planned, problems);
     }
     let target = target(section, declared, problems);

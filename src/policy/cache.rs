@@ -9,7 +9,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Build, Policy, Told, UpstreamKind, told};
+use super::{Build, Policy, Told, UpstreamKind, fields, told};
 use crate::cache::key::Pattern;
 use crate::config::units::Timespan;
 use crate::config::{Section, codes, shape};
@@ -129,10 +129,17 @@ impl CacheSettings {
     }
 }
 
+const PLANNED: [&str; 4] = [
+    "share",
+    "tags\nthe admin side purges by URL and by route",
+    "methods\nGET and HEAD are cached, nothing else",
+    "zone\nall routes share the one store of the top-level `cache:`",
+];
+
 /// Sets how the route caches.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     let section = section?;
-    section.check_keys::<Spec>(&["share", "tags", "methods", "zone"], build.problems);
+    section.check_keys::<Spec>(&PLANNED, build.problems);
     let spec = section.decode::<Spec>(build.problems)?;
     if build.upstream.is_none() {
         build.problems.error(
@@ -146,7 +153,11 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     if overrides && spec.ttl.is_none() {
         build
             .problems
-            .error(codes::NO_EFFECT, section.path(), "`mode: override` without a `ttl` overrides nothing")
+            .error(
+                codes::NO_EFFECT,
+                section.at("mode").path(),
+                "`mode: override` without a `ttl` overrides nothing",
+            )
             .help("add `ttl: 60s`");
     }
     let (ignored, headers) = spec
@@ -154,23 +165,24 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         .map(|key| (key.query.map(|q| q.ignore).unwrap_or_default(), key.headers))
         .unwrap_or_default();
     let mut ignored_parameters = Vec::with_capacity(ignored.len());
-    for text in &ignored {
+    for (place, text) in ignored.iter().enumerate() {
         match Pattern::parse(text) {
             Ok(pattern) => ignored_parameters.push(pattern),
             Err(_) => {
+                let at = section.at("key").at("query").at("ignore").item(place);
                 build
                     .problems
-                    .error(codes::BAD_PATTERN, section.path(), format!("`{text}` is no parameter to ignore"))
+                    .error(codes::BAD_PATTERN, at.path(), format!("`{text}` is no parameter to ignore"))
                     .help("a name, or its beginning with `*`, such as `utm_*`");
             }
         }
     }
     let mut key_headers = Vec::with_capacity(headers.len());
-    for name in &headers {
+    for (place, name) in headers.iter().enumerate() {
         match HeaderName::try_from(name.as_str()) {
             Ok(name) => key_headers.push(name),
             Err(_) => {
-                build.problems.error(codes::BAD_VALUE, section.path(), format!("`{name}` is no header name"));
+                fields::no_header_name(name, &section.at("key").at("headers").item(place), build.problems);
             }
         }
     }

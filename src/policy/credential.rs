@@ -105,9 +105,16 @@ pub struct Injection {
     pub secret: Option<(String, Section)>,
 }
 
+const PLANNED: [&str; 4] = [
+    "oauth2ClientCredentials\nlet another program fetch the token into a file, and use it as `bearer`: a secret's file is read again when it changes",
+    "hmac",
+    "awsSigV4",
+    "when",
+];
+
 /// Reads which header and which secret a `credential` uses, recording its mistakes. Called once per upstream.
 pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> {
-    section.check_keys::<Spec>(&["oauth2ClientCredentials", "hmac", "awsSigV4", "when"], problems);
+    section.check_keys::<Spec>(&PLANNED, problems);
     let spec = section.decode::<Spec>(problems)?;
     let count =
         [spec.bearer.is_some(), spec.api_key.is_some(), spec.basic.is_some()].iter().filter(|b| **b).count();
@@ -131,11 +138,13 @@ pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> 
     }
     if let Some(basic) = spec.basic {
         if basic.username.contains(':') || basic.username.bytes().any(|b| b.is_ascii_control()) {
-            problems.error(
+            problems
+            .error(
                 codes::BAD_VALUE,
                 at(&["basic", "username"])?.path(),
-                "a user name has no `:` (RFC 7617 §2)",
-            );
+                "a user name cannot have a `:`",
+            )
+            .help("`basic` joins user and password with a `:` (RFC 7617 §2), so the first one would end the name");
             return None;
         }
         return Some(Injection {
@@ -164,11 +173,13 @@ pub fn inspect(section: &Section, problems: &mut Problems) -> Option<Injection> 
             Some(Injection { header: Some(spelling(name.as_str())), secret, ..Injection::default() })
         }
         _ => {
-            problems.error(
-                codes::BAD_VALUE,
-                at(&["apiKey", "name"])?.path(),
-                format!("`{}` cannot carry a credential", key.name),
-            );
+            problems
+                .error(
+                    codes::BAD_VALUE,
+                    at(&["apiKey", "name"])?.path(),
+                    format!("`{}` cannot carry a credential", key.name),
+                )
+                .help("the vendor's documentation names the header, such as `x-api-key` or `authorization`");
             None
         }
     }

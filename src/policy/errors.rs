@@ -103,17 +103,24 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     }
     if section.value().is_mapping() {
         let list = section.decode::<List>(build.problems)?;
-        for status in list.pass.iter().filter(|status| !(400..600).contains(*status)) {
-            build.problems.error(codes::BAD_VALUE, section.path(), format!("`{status}` is no error status"));
+        let at = |place| section.at("pass").item(place);
+        for (place, status) in list.pass.iter().enumerate() {
+            if !(400..600).contains(status) {
+                build
+                    .problems
+                    .error(codes::BAD_VALUE, at(place).path(), format!("`{status}` is no error status"))
+                    .help("an error is 400 to 599; all other answers pass anyway");
+            }
         }
+        let about_us = |status: &u16| matches!(status, 401 | 407 | 429);
         if build.kind() == UpstreamKind::Api
-            && let Some(status) = list.pass.iter().find(|status| matches!(status, 401 | 407 | 429))
+            && let Some((place, status)) = list.pass.iter().enumerate().find(|(_, status)| about_us(status))
         {
             build
                 .problems
                 .error(
                     codes::NO_EFFECT,
-                    section.path(),
+                    at(place).path(),
                     format!("`{status}` from an `api` is about our credential or quota and never passes"),
                 )
                 .help("remove it; the client gets 502 or 503 instead");

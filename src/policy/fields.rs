@@ -7,7 +7,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::told::listed;
 use super::{Build, Fault};
-use crate::config::{Section, codes};
+use crate::config::{Problems, Section, codes};
 
 /// A head whose fields can be changed without losing the case map that Pingora keeps beside them.
 pub trait Head {
@@ -134,30 +134,47 @@ impl Reader<'_> {
             let Some(parsed) = self.name(key, name, build) else { continue };
             match HeaderValue::try_from(value.as_str()) {
                 Ok(value) => list.push((parsed, value)),
-                Err(_) => self.report(key, build, format!("the value of `{name}` cannot be sent")),
+                Err(_) => {
+                    let Some(at) = self.section.map(|section| section.at(key).at(name)) else { continue };
+                    build
+                        .problems
+                        .error(codes::BAD_VALUE, at.path(), format!("the value of `{name}` cannot be sent"))
+                        .help("a header's value is one line of visible characters and spaces");
+                }
             }
         }
         list
     }
 
     fn name(&self, key: &str, name: &str, build: &mut Build<'_>) -> Option<HeaderName> {
+        let at = self.section.map(|section| place(&section.at(key), name));
         let Ok(parsed) = HeaderName::try_from(name) else {
-            self.report(key, build, format!("`{name}` is no header name"));
+            if let Some(at) = at {
+                no_header_name(name, &at, build.problems);
+            }
             return None;
         };
-        match (self.refuses)(&parsed, key, build) {
-            Some(why) => {
-                self.report(key, build, format!("`{name}` {why}"));
+        match ((self.refuses)(&parsed, key, build), at) {
+            (Some(why), Some(at)) => {
+                build.problems.error(codes::BAD_VALUE, at.path(), format!("`{name}` {why}")).on_key();
                 None
             }
-            None => Some(parsed),
+            (Some(_), None) => None,
+            (None, _) => Some(parsed),
         }
     }
+}
 
-    fn report(&self, key: &str, build: &mut Build<'_>, message: String) {
-        if let Some(section) = self.section {
-            let place = section.get(key);
-            build.problems.error(codes::BAD_VALUE, place.as_ref().unwrap_or(section).path(), message);
-        }
+/// Where a name is written: as a key of a mapping, or as an item of a list.
+fn place(holder: &Section, name: &str) -> Section {
+    match holder.value().as_sequence() {
+        Some(items) => holder.item(items.iter().position(|item| item.as_str() == Some(name)).unwrap_or(0)),
+        None => holder.at(name),
     }
+}
+
+/// Says that a text is no header name (RFC 9110 §5.1).
+pub fn no_header_name(name: &str, at: &Section, problems: &mut Problems) {
+    let problem = problems.error(codes::BAD_VALUE, at.path(), format!("`{name}` is no header name")).on_key();
+    problem.help("a header name is made of letters, digits and `-`, without `:` and spaces");
 }

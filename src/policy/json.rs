@@ -66,10 +66,12 @@ impl JsonShaping {
     }
 }
 
+const PLANNED: [&str; 4] = ["rename", "mask\n`remove` takes the whole member away", "schema", "envelope"];
+
 /// Compiles `keep` and `remove`.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     let section = section?;
-    section.check_keys::<Spec>(&["rename", "mask", "schema", "envelope"], build.problems);
+    section.check_keys::<Spec>(&PLANNED, build.problems);
     let spec = section.decode::<Spec>(build.problems)?;
     if build.upstream.is_none() {
         build.problems.error(
@@ -92,30 +94,26 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     }
     let keep: Vec<&str> = spec.keep.iter().map(String::as_str).collect();
     let remove: Vec<&str> = spec.remove.iter().map(String::as_str).collect();
-    match Shape::compile(&keep, &remove) {
-        Ok(shape) => {
-            let max_bytes = spec.max.map_or(DEFAULT_MAX_BYTES, |max| max.0);
-            build.settings.json = Some(JsonShaping {
-                shape,
-                max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
-                keep: spec.keep,
-                remove: spec.remove,
-            });
+    // Each by itself first: a mistake in one must not hide one in another.
+    for (list, paths) in [("keep", &keep), ("remove", &remove)] {
+        for (place, path) in paths.iter().enumerate() {
+            if let Err(problem) = Shape::compile(&[path], &[]) {
+                let at = section.at(list).item(place);
+                build.problems.error(codes::BAD_PATTERN, at.path(), problem.to_string()).help(
+                    "paths look like `$.station.owner_email`, `$.items[*].id`, `$['odd name']`, `$.list[0]`",
+                );
+            }
         }
-        Err(problem) => {
-            let list = if keep.contains(&problem.which.as_str()) { "keep" } else { "remove" };
-            let at = section
-                .get(list)
-                .and_then(|list| {
-                    list.items(build.problems)
-                        .into_iter()
-                        .find(|item| item.value().as_str() == Some(problem.which.as_str()))
-                })
-                .unwrap_or_else(|| section.clone());
-            build.problems.error(codes::BAD_PATTERN, at.path(), problem.to_string()).help(
-                "paths look like `$.station.owner_email`, `$.items[*].id`, `$['odd name']`, `$.list[0]`",
-            );
-        }
+    }
+    // What fails here was said above, at the path at fault.
+    if let Ok(shape) = Shape::compile(&keep, &remove) {
+        let max_bytes = spec.max.map_or(DEFAULT_MAX_BYTES, |max| max.0);
+        build.settings.json = Some(JsonShaping {
+            shape,
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            keep: spec.keep,
+            remove: spec.remove,
+        });
     }
     None
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::told::{self, Counters, Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::units::Timespan;
-use crate::config::{Section, codes};
+use crate::config::{Problems, Section, codes};
 use crate::exchange::{Exchange, LimitOutcome};
 use crate::limit::{self, Decision, Key, Quota, Table};
 use crate::names::LimitName;
@@ -78,7 +78,10 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let entries =
         if section.value().is_sequence() { section.items(build.problems) } else { vec![section.clone()] };
     if entries.is_empty() && section.value().is_sequence() {
-        build.problems.error(codes::NO_EFFECT, section.path(), "an empty list limits nothing");
+        build
+            .problems
+            .error(codes::NO_EFFECT, section.path(), "an empty list limits nothing")
+            .help("remove the key, or write `rateLimit: { requests: 100, window: 1m }`");
     }
     if entries.len() > MAX_LIMITS {
         build.problems.error(
@@ -89,9 +92,17 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         return None;
     }
     let mut limits: Vec<Limit> = Vec::with_capacity(entries.len());
+    let mut places: Vec<&Section> = Vec::with_capacity(entries.len());
     for entry in &entries {
         if entry.value().is_mapping() {
-            entry.check_keys::<Spec>(&["shadow", "countHits", "scope", "when"], build.problems);
+            entry.check_keys::<Spec>(&PLANNED, build.problems);
+        }
+        if let Some(limit) = entry.value().as_str().and_then(short_form) {
+            build
+                .problems
+                .error(codes::WRONG_TYPE, entry.path(), "a rate limit is a block of settings")
+                .help(format!("write `{limit}`"));
+            continue;
         }
         let Some(spec) = entry.decode::<Spec>(build.problems) else { continue };
         let written = spec.name.unwrap_or_else(|| {
@@ -100,24 +111,34 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         let name = match LimitName::parse(&written) {
             Ok(name) => name,
             Err(why) => {
-                build.problems.error(codes::BAD_NAME, entry.path(), format!("`{written}` is no name: {why}"));
+                let message = format!("`{written}` is no name: {why}");
+                build.problems.error(codes::BAD_NAME, entry.at("name").path(), message);
                 continue;
             }
         };
-        if limits.iter().any(|other| other.name == name) {
-            build.problems.error(
-                codes::DUPLICATE_NAME,
-                entry.path(),
-                format!("two rate limits of this route are called `{name}`"),
-            );
+        if let Some(first) = limits.iter().position(|other| other.name == name) {
+            let first = places.get(first).copied().unwrap_or(section);
+            build
+                .problems
+                .error(
+                    codes::DUPLICATE_NAME,
+                    entry.at("name").path(),
+                    format!("two rate limits of this route are called `{name}`"),
+                )
+                .related(first.at("name").path(), "the other one");
             continue;
         }
-        limits.push(Limit {
+        let limit = Limit {
             id: limit_id(build.route.as_str(), name.as_str()),
             quota: Quota::new(spec.requests, spec.window.0, spec.burst.unwrap_or(spec.requests)),
             subject: spec.key.unwrap_or(Subject::ClientIp),
             name,
-        });
+        };
+        for (other, place) in limits.iter().zip(&places) {
+            never_refuses(&limit, entry, other, place, build.problems);
+        }
+        limits.push(limit);
+        places.push(entry);
     }
     if limits.is_empty() {
         return None;
@@ -129,6 +150,48 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     }
     let policy_field = HeaderValue::try_from(text).ok()?;
     Some(Arc::new(RateLimits { limits, table: build.limits.clone(), policy_field }))
+}
+
+const PLANNED: [&str; 4] = [
+    "shadow",
+    "countHits\nanswers from the cache are counted, too",
+    "scope\nevery gateway counts for itself: of three, each should allow a third",
+    "when\na route of its own, with another `match`, can have another limit",
+];
+
+/// `100/min`, as others write it, in our form.
+fn short_form(text: &str) -> Option<String> {
+    let (requests, window) = text.split_once('/')?;
+    let requests: u32 = requests.trim().trim_end_matches(['r', 'R']).parse().ok()?;
+    let window = match window.trim().to_ascii_lowercase().as_str() {
+        "s" | "sec" | "second" => "1s",
+        "m" | "min" | "minute" => "1m",
+        "h" | "hour" => "1h",
+        "d" | "day" => "1d",
+        _ => return None,
+    };
+    Some(format!("rateLimit: {{ requests: {requests}, window: {window} }}"))
+}
+
+/// Warns of one of two limits that count the same and of which one always says no first: it allows no faster rate and no larger burst.
+fn never_refuses(new: &Limit, at: &Section, old: &Limit, old_at: &Section, problems: &mut Problems) {
+    let is_stricter = |a: &Limit, b: &Limit| {
+        // Requests per time, compared without division.
+        let rate = |x: &Limit, y: &Limit| u128::from(x.quota.requests()) * y.quota.window().as_nanos();
+        a.subject == b.subject && rate(a, b) <= rate(b, a) && a.quota.burst() <= b.quota.burst()
+    };
+    let (idle, idle_at, strict, strict_at) = if is_stricter(old, new) {
+        (new, at, old, old_at)
+    } else if is_stricter(new, old) {
+        (old, old_at, new, at)
+    } else {
+        return;
+    };
+    let message = format!("`{}` never refuses a request: `{}` always does so first", idle.name, strict.name);
+    problems
+        .warning(codes::NO_EFFECT, idle_at.path(), message)
+        .related(strict_at.path(), "no faster, and no more at once")
+        .help("remove it, or allow fewer requests at once (`burst`) over a longer window");
 }
 
 impl Policy for RateLimits {

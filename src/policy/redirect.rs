@@ -63,7 +63,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     if !STATUSES.contains(&status) {
         build
             .problems
-            .error(codes::BAD_VALUE, section.path(), format!("`{status}` is no redirect"))
+            .error(codes::BAD_VALUE, section.at("status").path(), format!("`{status}` is no redirect"))
             .help("use 301, 302, 303, 307 or 308");
         sound = false;
     }
@@ -77,17 +77,23 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     if let Some(path) = &spec.path
         && (!path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()))
     {
-        build.problems.error(
-            codes::BAD_VALUE,
-            section.path(),
-            format!("`path` must begin with `/` and be percent-encoded, found `{path}`"),
-        );
+        build
+            .problems
+            .error(
+                codes::BAD_VALUE,
+                section.at("path").path(),
+                format!("`{path}` is no path to redirect to"),
+            )
+            .help("a path begins with `/` and is percent-encoded, such as `/new%20place`; another site goes into `host`");
         sound = false;
     }
     if let Some(host) = &spec.host
         && crate::exchange::target::authority(host).is_err()
     {
-        build.problems.error(codes::BAD_VALUE, section.path(), format!("`{host}` is no host name"));
+        build
+            .problems
+            .error(codes::BAD_VALUE, section.at("host").path(), format!("`{host}` is no host name"))
+            .help("such as `app.example`; `scheme`, `port` and `path` are keys of their own");
         sound = false;
     }
     let redirect = Redirect {

@@ -110,7 +110,11 @@ struct RequestHeaders {
 /// Compiles `request` without its `body`, which is a kind of its own.
 pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<dyn Policy>> {
     if let Some(section) = section {
-        section.check_keys_in(&KEYS, &["query"], build.problems);
+        section.check_keys_in(
+            &KEYS,
+            &["query\nthe route's `rewrite: { query: { keep, set } }` changes the query"],
+            build.problems,
+        );
     }
     let headers_section = section.and_then(|s| s.get("headers"));
     let headers: HeadersSpec =

@@ -44,13 +44,22 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let Some(status) = StatusCode::from_u16(status).ok().filter(|s| (200..600).contains(&s.as_u16())) else {
         build
             .problems
-            .error(codes::BAD_VALUE, section.path(), format!("`{status}` is no status of a final answer"))
+            .error(
+                codes::BAD_VALUE,
+                section.at("status").path(),
+                format!("`{status}` is no status of a final answer"),
+            )
             .help("use 200 to 599");
         return None;
     };
     let body = match (spec.json, spec.text) {
         (Some(_), Some(_)) => {
-            build.problems.error(codes::BAD_VALUE, section.path(), "`json` and `text` exclude each other");
+            build
+                .problems
+                .error(codes::BAD_VALUE, section.at("text").path(), "`json` and `text` exclude each other")
+                .on_key()
+                .related(section.at("json").path(), "the other one")
+                .help("an answer has one body: keep one of them");
             return None;
         }
         (Some(json), None) => Body::Fixed {
@@ -68,11 +77,16 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
             (Ok(name), Ok(value)) => headers.push((name, value)),
             _ => {
-                build.problems.error(
-                    codes::BAD_VALUE,
-                    section.path(),
-                    format!("header `{name}` cannot be sent: bad name or value"),
-                );
+                let at = section.at("headers").at(name);
+                if HeaderName::try_from(name.as_str()).is_err() {
+                    super::fields::no_header_name(name, &at, build.problems);
+                } else {
+                    let message = format!("the value of `{name}` cannot be sent");
+                    build
+                        .problems
+                        .error(codes::BAD_VALUE, at.path(), message)
+                        .help("a header's value is one line of visible characters and spaces");
+                }
             }
         }
     }

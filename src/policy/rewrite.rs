@@ -85,11 +85,16 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     let base = upstream.base_path.clone();
     let path = match (spec.replace_prefix_match, spec.replace_full_path, section) {
         (Some(_), Some(_), Some(section)) => {
-            build.problems.error(
-                codes::BAD_REWRITE,
-                section.path(),
-                "`replacePrefixMatch` and `replaceFullPath` exclude each other",
-            );
+            build
+                .problems
+                .error(
+                    codes::BAD_REWRITE,
+                    section.at("replaceFullPath").path(),
+                    "`replacePrefixMatch` and `replaceFullPath` exclude each other",
+                )
+                .on_key()
+                .related(section.at("replacePrefixMatch").path(), "the other one")
+                .help("keep `replacePrefixMatch` to exchange the beginning of the path, `replaceFullPath` for the whole");
             return None;
         }
         (Some(with), None, Some(section)) => prefix_rule(&with, section, build)?,
@@ -136,15 +141,23 @@ fn full_rule(template: &str, section: &Section, build: &mut Build<'_>) -> Option
     let mut rest = template;
     while let Some((text, tail)) = rest.split_once('{') {
         let Some((name, after)) = tail.split_once('}') else {
-            build.problems.error(codes::BAD_REWRITE, at.path(), "a `{` without its `}`");
+            build
+                .problems
+                .error(codes::BAD_REWRITE, at.path(), "a `{` without its `}`")
+                .help("a part that the match captures is written `{name}`");
             return None;
         };
         if !known.iter().any(|candidate| candidate == name) {
-            let has = if known.is_empty() { "nothing".into() } else { format!("`{}`", known.join("`, `")) };
+            let help = if known.is_empty() {
+                "only `match.path.template`, as `/users/{id}`, and named groups of `match.path.regex` capture"
+                    .into()
+            } else {
+                format!("this route's path captures `{}`", known.join("`, `"))
+            };
             build
                 .problems
                 .error(codes::BAD_REWRITE, at.path(), format!("the match captures no `{name}`"))
-                .help(format!("this route's path captures {has}"));
+                .help(help);
             return None;
         }
         pieces.push(Piece::Text(text.to_owned()));

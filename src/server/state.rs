@@ -13,6 +13,7 @@ use crate::config::{self, Document, Report};
 use crate::exchange::target;
 use crate::names::ListenerName;
 use crate::plan::diff::Fixed;
+use crate::plan::listeners::FileMistake;
 use crate::plan::{self, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
 use crate::policy::told::tells_a_secret;
 use crate::proxy::explain::{AskError, Asked, Explanation, Live};
@@ -41,9 +42,17 @@ impl Load {
     /// A report with every mistake.
     pub fn with(config: &Path, process: &Process, secrets: Secrets) -> Result<(Plan, Report), Report> {
         let document = config::load(config, plan::INCLUDE)?;
-        let check = |files: &[TlsFiles]| match Certificates::load(&certificate_files(files)) {
-            Ok(_) => Ok(()),
-            Err(why) => Err(why.to_string()),
+        let check = |files: &TlsFiles| {
+            let mistake = |wrong: super::listen::CertificateError| FileMistake {
+                key: if wrong.file == files.key { "key" } else { "cert" },
+                why: wrong.cause.to_string(),
+                is_missing: wrong.cause.is_missing(),
+            };
+            certificate_files(std::slice::from_ref(files))
+                .iter()
+                .flat_map(Certificates::check)
+                .map(mistake)
+                .collect()
         };
         let directory = directory_of(config);
         let tls = UpstreamTls::Read;
@@ -67,7 +76,7 @@ impl Load {
         let options = Options {
             secrets: Secrets::Assume,
             directory: directory_of(config),
-            check_certificates: &|_| Ok(()),
+            check_certificates: &|_| Vec::new(),
             tls: UpstreamTls::Assume,
         };
         let (plan, report) = Plan::compile(&document, process, &options)?;

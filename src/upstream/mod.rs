@@ -37,4 +37,4 @@ pub use pick::{Picked, Tried, UpstreamFault};
 pub use reason::{Reason, classify};
 pub use resolver::{Resolution, Resolver};
 pub use settings::{Balance, EndpointSettings, Retry, RetryOn, Settings, Timeouts, Tls};
-pub use tls::{FileCause, FileProblem};
+pub use tls::{FileCause, FileProblem, check_files};

@@ -47,19 +47,36 @@ pub enum FileCause {
     KeyMismatch,
 }
 
+impl FileCause {
+    /// Whether the file is only not there.
+    #[must_use]
+    pub fn is_missing(self) -> bool {
+        matches!(self, Self::Unreadable(io::ErrorKind::NotFound) | Self::Key(SecretProblem::Missing))
+    }
+}
+
+impl fmt::Display for FileCause {
+    /// To be read after the file's name. `server::listen::CertificateCause` uses the same words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            _ if self.is_missing() => f.write_str("does not exist"),
+            Self::Unreadable(kind) | Self::Key(SecretProblem::Unreadable { kind }) => {
+                write!(f, "cannot be read: {kind}")
+            }
+            Self::TooLarge => f.write_str("is larger than 1 MiB"),
+            Self::NoCertificate => f.write_str("has no certificate in it"),
+            Self::BadCertificate(at) => write!(f, "has a certificate, number {at}, that cannot be used"),
+            Self::Key(problem) => write!(f, "cannot be used as a key: {problem}"),
+            Self::NoKey => f.write_str("has no private key in it"),
+            Self::UnsupportedKey => f.write_str("has a private key of a kind that cannot be used"),
+            Self::KeyMismatch => f.write_str("is the key of another certificate"),
+        }
+    }
+}
+
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: ", self.path.display())?;
-        match self.cause {
-            FileCause::Unreadable(kind) => write!(f, "unreadable: {kind}"),
-            FileCause::TooLarge => f.write_str("larger than 1 MiB"),
-            FileCause::NoCertificate => f.write_str("no PEM block `CERTIFICATE` in it"),
-            FileCause::BadCertificate(at) => write!(f, "certificate {at} cannot be used"),
-            FileCause::Key(problem) => problem.fmt(f),
-            FileCause::NoKey => f.write_str("no PEM block with a private key in it"),
-            FileCause::UnsupportedKey => f.write_str("a private key of a kind that cannot be used"),
-            FileCause::KeyMismatch => f.write_str("not the key of the certificate"),
-        }
+        write!(f, "`{}` {}", self.path.display(), self.cause)
     }
 }
 
@@ -96,6 +113,21 @@ impl TlsPolicy {
     }
 }
 
+/// Everything that is wrong with the files of an upstream's TLS settings.
+#[must_use]
+pub fn check_files(tls: &Tls) -> Vec<FileProblem> {
+    let ca = tls.ca.as_deref().and_then(|path| authorities(path).err());
+    let mut wrong: Vec<FileProblem> = ca.into_iter().collect();
+    if let Some((chain, key)) = &tls.client_cert {
+        let chain_problem = certificates(chain).err();
+        // Read by itself: a mistake in one of the two must not hide one in the other.
+        let alone = chain_problem.is_some();
+        wrong.extend(chain_problem);
+        wrong.extend(if alone { key_of(key).err() } else { client_certificate(chain, key).err() });
+    }
+    wrong
+}
+
 fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, FileProblem> {
     let certificates = certificates(path)?;
     let mut store = RootCertStore::empty();
@@ -125,11 +157,8 @@ fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, FileProblem> {
 
 fn client_certificate(chain: &Path, key: &Path) -> Result<(Vec<Vec<u8>>, Vec<u8>), FileProblem> {
     let certificates = certificates(chain)?;
-    let pem = read_pem(key).map_err(|cause| problem(key, FileCause::Key(cause)))?;
-    let no_key = || problem(key, FileCause::NoKey);
-    let der = rustls_pemfile::private_key(&mut pem.expose()).map_err(|_| no_key())?.ok_or_else(no_key)?;
     // Pingora finds the kind of key from its bytes and unwraps the outcome, so that way must work as well.
-    let plain = der.secret_der().to_vec();
+    let plain = key_of(key)?.secret_der().to_vec();
     let unsupported = || problem(key, FileCause::UnsupportedKey);
     let guessed = PrivateKeyDer::try_from(plain.as_slice()).map_err(|_| unsupported())?;
     let signer = rustls::crypto::ring::sign::any_supported_type(&guessed).map_err(|_| unsupported())?;
@@ -138,6 +167,12 @@ fn client_certificate(chain: &Path, key: &Path) -> Result<(Vec<Vec<u8>>, Vec<u8>
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((certificates, plain)),
         Err(_) => Err(problem(key, FileCause::KeyMismatch)),
     }
+}
+
+fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, FileProblem> {
+    let pem = read_pem(path).map_err(|cause| problem(path, FileCause::Key(cause)))?;
+    let no_key = || problem(path, FileCause::NoKey);
+    rustls_pemfile::private_key(&mut pem.expose()).map_err(|_| no_key())?.ok_or_else(no_key)
 }
 
 /// A file that is no secret.

@@ -61,7 +61,12 @@ enum Format {
 /// Explains.
 #[must_use]
 pub fn explain(arguments: &Arguments) -> u8 {
-    let Some(url) = &arguments.url else { return code(&arguments.method) };
+    let Some(url) = &arguments.url else {
+        if codes::is_code(&arguments.method) {
+            return super::explain_code::explain(&arguments.method);
+        }
+        return usage("a URL follows the method, as in `portcullis explain GET /api/weather`");
+    };
     let asked = match asked(arguments, url) {
         Ok(asked) => asked,
         Err(why) => return usage(&why),
@@ -87,19 +92,6 @@ pub fn explain(arguments: &Arguments) -> u8 {
 fn usage(why: &str) -> u8 {
     eprintln!("error: {why}");
     EXIT_USAGE
-}
-
-/// What a code of a diagnostic means.
-fn code(code: &str) -> u8 {
-    match codes::meaning(code) {
-        Some(meaning) => {
-            println!("{code}: {meaning}");
-            EXIT_OK
-        }
-        None => usage(&format!(
-            "`{code}` is no code of a diagnostic; to explain a request, write `portcullis explain GET https://app.example/path`"
-        )),
-    }
 }
 
 fn asked(arguments: &Arguments, url: &str) -> Result<Asked, String> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_yaml::Value as Yaml;
 
 use crate::config::units::{ByteSize, TimespanOrZero};
-use crate::plan::upstreams::parse_url;
+use crate::plan::upstreams::endpoints::parse_url;
 
 /// What a setting says.
 #[derive(Debug, Clone, PartialEq, Eq)]

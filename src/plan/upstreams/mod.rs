@@ -1,24 +1,26 @@
 //! `upstreams`: from what is written to what `upstream/` takes.
 
+pub(super) mod endpoints;
 mod spec;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::endpoints::{endpoints, place_of_url};
 pub(super) use self::spec::Spec;
 use self::spec::{BalanceSpec, KindSpec, RetrySpec, TimeoutsSpec, TlsSpec};
-use super::{Options, Process, Slots, UpstreamTls};
+use super::listeners::file_mistake;
+use super::{Options, Process, Secrets, Slots, UpstreamTls};
 use crate::config::{Problems, Section, codes};
-use crate::exchange::target;
 use crate::names::UpstreamName;
 use crate::policy::UpstreamKind;
 use crate::policy::credential::{self, Injection};
 use crate::telemetry::UpstreamMetrics;
 use crate::upstream::{
-    Balance, EndpointSettings, Retry, RetryOn, Scheme, Settings, Timeouts, Tls, Upstream, is_private,
+    Balance, FileProblem, Retry, RetryOn, Scheme, Settings, Timeouts, Tls, Upstream, is_private,
 };
 
 /// The most endpoints of one upstream; each is a metric label.
@@ -62,7 +64,13 @@ pub struct Declared {
     used: RefCell<BTreeSet<String>>,
 }
 
-const PLANNED: [&str; 5] = ["health", "outlier", "quota", "mirror", "spki"];
+const PLANNED: [&str; 5] = [
+    "health",
+    "outlier",
+    "quota\n`rateLimit: { ..., key: route }` limits what a route asks of it",
+    "mirror",
+    "spki\n`tls: { ca: ... }` trusts one authority only",
+];
 
 impl Declared {
     /// Reads `upstreams`.
@@ -94,7 +102,9 @@ impl Declared {
                 problems.error(codes::UNKNOWN_UPSTREAM, at.path(), format!("there is no upstream `{name}`"));
             match closest(name, &known) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None if known.is_empty() => problem.help("declare it under `upstreams:`"),
+                None if known.is_empty() => {
+                    problem.help(format!("declare it: `upstreams: {{ {name}: {{ url: https://... }} }}`"))
+                }
                 None => problem.help(format!("declared are: `{}`", known.join("`, `"))),
             };
         }
@@ -114,7 +124,11 @@ impl Declared {
                 continue;
             }
             let mut settings = located(entry.settings.clone(), options.directory);
-            if options.tls == UpstreamTls::Assume {
+            let assumed = options.tls == UpstreamTls::Assume;
+            if assumed || !has_usable_files(entry, &settings.tls, options, problems) {
+                if options.secrets == Secrets::Read {
+                    continue;
+                }
                 settings.tls = Tls { sni: settings.tls.sni, ..Tls::default() };
             }
             match Upstream::compile(settings, &process.resolver) {
@@ -166,6 +180,25 @@ pub(super) fn closest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
+/// Whether the TLS files of an upstream can be loaded; says what is wrong with each, at its name.
+fn has_usable_files(entry: &Entry, tls: &Tls, options: &Options<'_>, problems: &mut Problems) -> bool {
+    let wrong = crate::upstream::check_files(tls);
+    let is = |file: Option<&PathBuf>, problem: &FileProblem| file == Some(&problem.path);
+    for problem in &wrong {
+        let (cert, key) = tls.client_cert.as_ref().map(|(cert, key)| (cert, key)).unzip();
+        let name = match problem {
+            _ if is(tls.ca.as_ref(), problem) => "ca",
+            _ if is(key, problem) => "clientKey",
+            _ if is(cert, problem) => "clientCert",
+            _ => "",
+        };
+        let at = entry.section.at("tls").at(name);
+        let cause = problem.cause;
+        file_mistake(&at, &cause.to_string(), cause.is_missing(), options, problems);
+    }
+    wrong.is_empty()
+}
+
 fn located(mut settings: Settings, directory: &Path) -> Settings {
     settings.tls.ca = settings.tls.ca.map(|path| directory.join(path));
     settings.tls.client_cert =
@@ -192,7 +225,7 @@ fn entry(written: &str, section: &Section, secrets: &Slots, problems: &mut Probl
         let _ = secrets.get(secret, place.path(), problems);
     }
     if let Some(balance) = section.get("balance").filter(|balance| balance.value().is_mapping()) {
-        balance.check_keys::<BalanceSpec>(&["hash"], problems);
+        balance.check_keys::<BalanceSpec>(&["hash\nuse `roundRobin` or `leastInFlight`"], problems);
     }
     let spec = section.decode::<Spec>(problems)?;
     let kind = match spec.kind.unwrap_or(KindSpec::Api) {
@@ -201,34 +234,37 @@ fn entry(written: &str, section: &Section, secrets: &Slots, problems: &mut Probl
     };
     let (endpoints, base_path) = endpoints(section, &spec, problems)?;
     let allow_private = spec.allow_private.unwrap_or(kind == UpstreamKind::App);
-    let at = place_of_url(section);
     if !allow_private
-        && let Some(endpoint) = endpoints.iter().find(|e| literal(&e.host).is_some_and(is_private))
+        && let Some(at) = endpoints.iter().position(|e| literal(&e.host).is_some_and(is_private))
+        && let Some(endpoint) = endpoints.get(at)
     {
         problems
             .error(
                 codes::PRIVATE_ADDRESS,
-                at.path(),
+                place_of_url(section, at).path(),
                 format!("`{}` is a private address, and an `api` is somebody else's", endpoint.host),
             )
             .help("if it is meant, add `allowPrivate: true`; if it is your own web app, `kind: app`");
     }
     if let Some(Some(injection)) = &injection
-        && let Some((secret, _)) = &injection.secret
+        && let Some((secret, place)) = &injection.secret
     {
-        let clear = endpoints.iter().find(|e| {
+        let clear = endpoints.iter().position(|e| {
             e.scheme == Scheme::Http
                 && !spec.allow_cleartext
                 && !literal(&e.host).is_some_and(is_private)
                 && e.host != "localhost"
         });
-        if let Some(endpoint) = clear {
+        if let Some(at) = clear
+            && let Some(endpoint) = endpoints.get(at)
+        {
             problems
                 .error(
                     codes::CLEARTEXT_SECRET,
-                    at.path(),
+                    place_of_url(section, at).path(),
                     format!("the secret `{secret}` would travel in clear text to `{}`", endpoint.host),
                 )
+                .related(place.path(), "the secret")
                 .help("use `https://`; where the network is trusted, add `allowCleartext: true`");
         }
     }
@@ -252,10 +288,6 @@ fn entry(written: &str, section: &Section, secrets: &Slots, problems: &mut Probl
     Some(Entry { name, section: section.clone(), kind, injection: injection.flatten(), settings })
 }
 
-fn place_of_url(section: &Section) -> Section {
-    section.get("url").or_else(|| section.get("endpoints")).unwrap_or_else(|| section.clone())
-}
-
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -272,14 +304,13 @@ fn timeouts(spec: &TimeoutsSpec) -> Timeouts {
 fn retry(section: &Section, spec: Option<&RetrySpec>, problems: &mut Problems) -> Retry {
     let mut retry = Retry::default();
     let Some(spec) = spec else { return retry };
-    let at = section.get("retry").unwrap_or_else(|| section.clone());
+    let at = section.at("retry");
     if let Some(attempts) = spec.attempts {
         if attempts > MAX_ATTEMPTS {
-            problems.error(
-                codes::BAD_VALUE,
-                at.path(),
-                format!("at most {MAX_ATTEMPTS} retries, found `{attempts}`"),
-            );
+            let message = format!("at most {MAX_ATTEMPTS} retries, found `{attempts}`");
+            problems
+                .error(codes::BAD_VALUE, at.at("attempts").path(), message)
+                .help("each attempt makes the client wait longer, and the upstream's trouble worse");
         }
         retry.attempts = attempts;
     }
@@ -288,7 +319,7 @@ fn retry(section: &Section, spec: Option<&RetrySpec>, problems: &mut Problems) -
     }
     if let Some(list) = &spec.on {
         let mut on = RetryOn::NOTHING;
-        for item in list {
+        for (place, item) in list.iter().enumerate() {
             match (item.as_str(), item.as_u64().and_then(|n| u16::try_from(n).ok())) {
                 (Some("connect-failure"), _) => on.connect_failure = true,
                 (_, Some(502)) => on.bad_gateway = true,
@@ -296,7 +327,11 @@ fn retry(section: &Section, spec: Option<&RetrySpec>, problems: &mut Problems) -
                 (_, Some(504)) => on.gateway_timeout = true,
                 _ => {
                     problems
-                        .error(codes::BAD_VALUE, at.path(), "`on` takes `connect-failure`, `502`, `503` and `504`")
+                        .error(
+                            codes::BAD_VALUE,
+                            at.at("on").item(place).path(),
+                            "`on` takes `connect-failure`, `502`, `503` and `504`",
+                        )
                         .help("only failures before an answer, or answers that say the upstream did not do it, are safe to repeat");
                 }
             }
@@ -310,126 +345,24 @@ fn tls(section: &Section, spec: TlsSpec, problems: &mut Problems) -> Tls {
     let client_cert = match (spec.client_cert, spec.client_key) {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
-        _ => {
-            let at = section.get("tls").unwrap_or_else(|| section.clone());
-            problems.error(codes::MISSING_KEY, at.path(), "`clientCert` and `clientKey` go together");
+        (cert, _) => {
+            let (there, lacks) =
+                if cert.is_some() { ("clientCert", "clientKey") } else { ("clientKey", "clientCert") };
+            let at = section.at("tls");
+            problems
+                .error(codes::MISSING_KEY, at.path(), "`clientCert` and `clientKey` go together")
+                .on_key()
+                .related(at.at(there).path(), "stands alone")
+                .help(format!("add `{lacks}: tls/file.pem`"));
             None
         }
     };
     Tls { ca: spec.ca, sni: spec.sni, client_cert }
 }
 
-fn endpoints(
-    section: &Section,
-    spec: &Spec,
-    problems: &mut Problems,
-) -> Option<(Vec<EndpointSettings>, String)> {
-    let written: Vec<(String, u32, Section)> = match (&spec.url, &spec.endpoints) {
-        (Some(url), None) => vec![(url.clone(), 1, section.get("url")?)],
-        (None, Some(list)) => {
-            let places = section.get("endpoints")?.items(problems);
-            list.iter().zip(places).map(|(e, at)| (e.url.clone(), e.weight.unwrap_or(1), at)).collect()
-        }
-        (None, None) => {
-            problems
-                .error(codes::MISSING_KEY, section.path(), "an upstream needs `url` or `endpoints`")
-                .on_key();
-            return None;
-        }
-        (Some(_), Some(_)) => {
-            problems.error(codes::BAD_VALUE, section.path(), "`url` and `endpoints` exclude each other");
-            return None;
-        }
-    };
-    if written.is_empty() || written.len() > MAX_ENDPOINTS {
-        problems.error(
-            codes::BAD_VALUE,
-            section.path(),
-            format!("an upstream has 1 to {MAX_ENDPOINTS} endpoints"),
-        );
-        return None;
-    }
-    let mut endpoints = Vec::with_capacity(written.len());
-    let mut base: Option<String> = None;
-    let mut sound = true;
-    for (url, weight, at) in written {
-        match parse_url(&url) {
-            Ok((scheme, host, port, path)) => {
-                if weight == 0 || weight > MAX_WEIGHT {
-                    problems.error(codes::BAD_VALUE, at.path(), format!("a weight is 1 to {MAX_WEIGHT}"));
-                    sound = false;
-                }
-                if base.get_or_insert_with(|| path.clone()) != &path {
-                    problems.error(
-                        codes::BAD_VALUE,
-                        at.path(),
-                        "all endpoints of an upstream have the same path",
-                    );
-                    sound = false;
-                }
-                endpoints.push(EndpointSettings { scheme, host, port, weight });
-            }
-            Err(why) => {
-                problems
-                    .error(codes::BAD_ADDRESS, at.path(), why)
-                    .help("such as `https://api.vendor.example/base`");
-                sound = false;
-            }
-        }
-    }
-    sound.then(|| (endpoints, base.unwrap_or_default()))
-}
-
-/// Scheme, host, port and base path of an upstream's URL. Never echoes user information.
-pub(super) fn parse_url(url: &str) -> Result<(Scheme, String, u16, String), String> {
-    let (scheme, rest) = match url.split_once("://") {
-        Some(("https", rest)) => (Scheme::Https, rest),
-        Some(("http", rest)) => (Scheme::Http, rest),
-        _ => return Err("an upstream's URL begins with `https://` or `http://`".into()),
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if authority.contains('@') {
-        return Err("an upstream's URL carries no user or password: use `credential`".into());
-    }
-    if path.contains(['?', '#']) {
-        return Err("an upstream's URL has no query and no fragment".into());
-    }
-    let parsed = target::authority(authority).map_err(|why| format!("`{authority}` is no host: {why}"))?;
-    let base = if path.is_empty() { "/" } else { path };
-    let normal = target::target(base, target::Asterisk::Refuse)
-        .map_err(|why| format!("`{base}` is no path: {why}"))?;
-    if normal.path != base {
-        return Err(format!("write the path in its normal form: `{}`", normal.path));
-    }
-    Ok((
-        scheme,
-        parsed.host,
-        parsed.port.unwrap_or(scheme.default_port()),
-        base.trim_end_matches('/').to_owned(),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_url_is_taken_apart() {
-        let (scheme, host, port, base) = parse_url("https://API.vendor.example/base/").expect("a URL");
-        assert!(scheme == Scheme::Https && host == "api.vendor.example" && port == 443 && base == "/base");
-        let (_, host, port, base) = parse_url("http://[::1]:9101").expect("a URL");
-        assert!(host == "[::1]" && port == 9101 && base.is_empty(), "{host} {base}");
-    }
-
-    #[test]
-    fn what_is_no_upstream_is_refused_without_echoing_a_password() {
-        for url in ["ftp://a", "a.example", "https://", "https://a/?q", "https://a/#f", "https://a/../b"] {
-            assert!(parse_url(url).is_err(), "{url}");
-        }
-        let why = parse_url("https://user:hunter22@a.example").expect_err("no user information");
-        assert!(!why.contains("hunter22"), "{why}");
-    }
 
     #[test]
     fn a_slip_of_the_pen_finds_its_name() {

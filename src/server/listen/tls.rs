@@ -58,20 +58,36 @@ pub enum CertificateCause {
     KeyMismatch,
 }
 
+impl CertificateCause {
+    /// Whether the file is only not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable(cause) if cause.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+impl fmt::Display for CertificateCause {
+    /// To be read after the file's name. `upstream::FileCause` uses the same words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingNamed => f.write_str("a listener with TLS needs a certificate"),
+            Self::Unreadable(_) if self.is_missing() => f.write_str("does not exist"),
+            Self::Unreadable(cause) => write!(f, "cannot be read: {}", cause.kind()),
+            Self::NoPem => f.write_str("is no PEM file"),
+            Self::NoCertificate => f.write_str("has no certificate in it"),
+            Self::NoKey => f.write_str("has no private key in it"),
+            Self::BadCertificate => f.write_str("has a first certificate that cannot be used"),
+            Self::BadKey => f.write_str("has a private key of a kind that cannot be used"),
+            Self::KeyMismatch => f.write_str("is the key of another certificate"),
+        }
+    }
+}
+
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
         match &self.cause {
-            CertificateCause::NothingNamed => write!(f, "a listener with TLS needs a certificate"),
-            CertificateCause::Unreadable(cause) => write!(f, "cannot read `{file}`: {cause}"),
-            CertificateCause::NoPem => write!(f, "`{file}` is no PEM file"),
-            CertificateCause::NoCertificate => write!(f, "`{file}` has no certificate in it"),
-            CertificateCause::NoKey => write!(f, "`{file}` has no private key in it"),
-            CertificateCause::BadCertificate => {
-                write!(f, "the first certificate of `{file}` cannot be parsed")
-            }
-            CertificateCause::BadKey => write!(f, "the key of `{file}` is of no known kind, or damaged"),
-            CertificateCause::KeyMismatch => write!(f, "the key of `{file}` belongs to another certificate"),
+            CertificateCause::NothingNamed => self.cause.fmt(f),
+            cause => write!(f, "`{}` {cause}", self.file.display()),
         }
     }
 }
@@ -101,6 +117,21 @@ impl Certificates {
         let hasher = RandomState::new();
         let set = Set::read(files, &hasher)?;
         Ok(Self { files: files.to_vec(), hasher, current: ArcSwap::from_pointee(set) })
+    }
+
+    /// Everything that is wrong with one certificate and its key.
+    #[must_use]
+    pub fn check(files: &CertificateFiles) -> Vec<CertificateError> {
+        let chain = read_chain(&files.cert).err().map(|cause| (&files.cert, cause));
+        let key =
+            read_file(&files.key).and_then(|text| read_key(&text)).err().map(|cause| (&files.key, cause));
+        let each =
+            chain.into_iter().chain(key).map(|(file, cause)| CertificateError { file: file.clone(), cause });
+        let mut wrong: Vec<_> = each.collect();
+        if wrong.is_empty() {
+            wrong.extend(Loaded::read(files, &RandomState::new()).err());
+        }
+        wrong
     }
 
     /// Reads every file again; all or nothing. Says whether anything changed. Handshakes from now on see the new ones,

@@ -4,6 +4,9 @@
 //! again for something else. The first two digits are the group: 01 the file as text, 02 the shape of the document,
 //! 03 values and units, 04 references between blocks, 05 routes, 06 secrets, 07 teams. Nothing here decides when a code applies:
 //! the room that finds the problem does.
+//!
+//! What a code means at length stands beside this table, one text a code: why it is refused, an example that is, and one that
+//! is not. `portcullis explain PC0304` shows it, `docs/codes.md` is made of it, and `tests/codes.rs` checks the examples.
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal: $meaning:literal;)*) => {
@@ -14,7 +17,11 @@ macro_rules! codes {
         )*
 
         /// Every code with its meaning in one line, in the order of the codes.
-        pub const ALL: &[(&str, &str)] = &[$(($code, $meaning)),*];
+        pub const ALL: &[Code] = &[$(Code {
+            code: $code,
+            meaning: $meaning,
+            help: include_str!(concat!($code, ".txt")),
+        }),*];
     };
 }
 
@@ -55,10 +62,48 @@ codes! {
     NOT_FOR_TEAMS = "PC0701": "a block in a team's file that belongs into the main file";
 }
 
-/// What `code` means, in one line.
+/// A code with what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `PC0304`.
+    pub code: &'static str,
+    /// In one line: lower case, no final stop.
+    pub meaning: &'static str,
+    /// At length, in plain text: why it is refused, then an example after `Wrong:` and one after `Right:`, indented by four.
+    pub help: &'static str,
+}
+
+impl Code {
+    /// The example of the help that has this mistake, without its indentation; commands begin with `$ `.
+    #[must_use]
+    pub fn wrong(&self) -> String {
+        self.example("Wrong:")
+    }
+
+    /// The example of the help that is right, without its indentation; commands begin with `$ `.
+    #[must_use]
+    pub fn right(&self) -> String {
+        self.example("Right:")
+    }
+
+    fn example(&self, title: &str) -> String {
+        let lines = self.help.lines().skip_while(|line| *line != title).skip(1);
+        let inside = lines.take_while(|line| line.starts_with("    "));
+        inside.map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect()
+    }
+}
+
+/// The code with this text, in capitals or not.
 #[must_use]
-pub fn meaning(code: &str) -> Option<&'static str> {
-    ALL.iter().find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
+pub fn find(code: &str) -> Option<&'static Code> {
+    ALL.iter().find(|known| known.code.eq_ignore_ascii_case(code))
+}
+
+/// Whether a text has the form of a code: `PC` and four digits.
+#[must_use]
+pub fn is_code(text: &str) -> bool {
+    let digits = text.get(..2).filter(|letters| letters.eq_ignore_ascii_case("PC")).and(text.get(2..));
+    digits.is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -68,9 +113,23 @@ mod tests {
     #[test]
     fn codes_are_unique_and_in_order() {
         for pair in ALL.windows(2) {
-            assert!(pair[0].0 < pair[1].0, "{} comes before {}", pair[0].0, pair[1].0);
+            assert!(pair[0].code < pair[1].code, "{} comes before {}", pair[0].code, pair[1].code);
         }
-        assert_eq!(meaning(UNKNOWN_KEY), Some("a key that this place does not have"));
-        assert_eq!(meaning("PC9999"), None);
+        assert_eq!(find("pc0201").map(|code| code.code), Some(UNKNOWN_KEY));
+        assert_eq!(find("PC9999"), None);
+        assert!(ALL.iter().all(|code| is_code(code.code)));
+        for other in ["PC020", "PC02011", "PX0201", "PC02a1", "GET", "é0201"] {
+            assert!(!is_code(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_told_at_length_in_lines_that_a_terminal_holds() {
+        for code in ALL {
+            let explanation: Vec<&str> = code.help.lines().take_while(|line| *line != "Wrong:").collect();
+            assert!((2..=7).contains(&explanation.len()), "{}: {} lines", code.code, explanation.len());
+            assert!(explanation.iter().all(|line| line.chars().count() <= 100), "{}: too wide", code.code);
+            assert!(!code.wrong().is_empty() && !code.right().is_empty(), "{}: an example lacks", code.code);
+        }
     }
 }
