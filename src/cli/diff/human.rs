@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{side_of, summary, verb};
+use super::log::MAX_DISTINCT;
+use super::requests::{Group, Replay};
+use super::{counted, side_of, summary, verb};
 use crate::config::Place;
 use crate::plan::diff::{Change, Diff, Entry, Mark, PartKind, What};
 
@@ -10,7 +12,7 @@ use crate::plan::diff::{Change, Diff, Entry, Mark, PartKind, What};
 const MAX_VALUE: usize = 160;
 
 /// The text for stdout.
-pub fn render(diff: &Diff) -> String {
+pub fn render(diff: &Diff, replay: Option<&Replay>) -> String {
     let mut out = String::new();
     for change in &diff.changes {
         head(&mut out, change);
@@ -24,8 +26,66 @@ pub fn render(diff: &Diff) -> String {
     if !diff.restart.is_empty() {
         let _ = writeln!(out, "needs a restart to take effect: `{}`", diff.restart.join("`, `"));
     }
+    if let Some(replay) = replay {
+        requests(&mut out, replay);
+    }
     let _ = writeln!(out, "{}", summary(diff));
     out
+}
+
+fn requests(out: &mut String, replay: &Replay) {
+    let Replay { lines, distinct, different, .. } = replay;
+    let _ = writeln!(
+        out,
+        "requests: {different} of {} would be answered otherwise ({distinct} distinct)",
+        lines_of(*lines)
+    );
+    for group in &replay.groups {
+        let Group { lines, distinct, example, .. } = group;
+        let host = if example.host.is_empty() { "" } else { &example.host };
+        let _ = writeln!(
+            out,
+            "  {} ({distinct} distinct), such as `{} {host}{}`",
+            lines_of(*lines),
+            example.method,
+            short(&example.target)
+        );
+        for difference in &group.differences {
+            let _ = match (&difference.old, &difference.new) {
+                (Some(old), Some(new)) => {
+                    writeln!(out, "    {}: {} -> {}", difference.what, short(old), short(new))
+                }
+                _ => writeln!(out, "    {}", difference.what),
+            };
+        }
+    }
+    if replay.more_groups > 0 {
+        let _ = writeln!(
+            out,
+            "  and {} more; `--limit` lists more",
+            counted(replay.more_groups, "group", "groups")
+        );
+    }
+    if replay.unreadable > 0 {
+        let first = replay.first_unreadable.map(|n| format!(", the first is line {n}")).unwrap_or_default();
+        let _ =
+            writeln!(out, "  not compared: {}, not readable as requests{first}", lines_of(replay.unreadable));
+    }
+    if replay.beyond > 0 {
+        let _ = writeln!(
+            out,
+            "  not compared: {} after the first {MAX_DISTINCT} distinct requests",
+            lines_of(replay.beyond)
+        );
+    }
+    for limit in &replay.limits {
+        let _ = writeln!(out, "  note: {limit}");
+    }
+    out.push('\n');
+}
+
+fn lines_of(count: u64) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), "line", "lines")
 }
 
 fn head(out: &mut String, change: &Change) {

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::log::Logged;
+use super::requests::{Group, Replay};
 use super::verb;
 use crate::config::Place;
 use crate::plan::diff::{Change, Diff, Entry, Mark, What};
@@ -10,8 +12,8 @@ use crate::plan::diff::{Change, Diff, Entry, Mark, What};
 const VERSION: u32 = 1;
 
 /// One object and a line break.
-pub fn render(old: &str, new: &str, diff: &Diff) -> String {
-    let object = json!({
+pub fn render(old: &str, new: &str, diff: &Diff, replay: Option<&Replay>) -> String {
+    let mut object = json!({
         "version": VERSION,
         "old": old,
         "new": new,
@@ -21,7 +23,35 @@ pub fn render(old: &str, new: &str, diff: &Diff) -> String {
         "needsRestart": diff.restart,
         "changes": diff.changes.iter().map(change).collect::<Vec<_>>(),
     });
+    if let (Some(replay), Some(object)) = (replay, object.as_object_mut()) {
+        object.insert("requests".to_owned(), requests(replay));
+    }
     format!("{object:#}\n")
+}
+
+fn requests(replay: &Replay) -> Value {
+    let group = |group: &Group| {
+        let differences = group.differences.iter();
+        let differences = differences.map(|d| json!({ "what": d.what, "old": d.old, "new": d.new }));
+        let Logged { method, host, target, listener } = &group.example;
+        json!({
+            "lines": group.lines,
+            "distinct": group.distinct,
+            "differences": differences.collect::<Vec<_>>(),
+            "example": { "method": method, "host": host, "target": target, "listener": listener },
+        })
+    };
+    json!({
+        "lines": replay.lines,
+        "distinct": replay.distinct,
+        "different": replay.different,
+        "groups": replay.groups.iter().map(group).collect::<Vec<_>>(),
+        "moreGroups": replay.more_groups,
+        "unreadable": replay.unreadable,
+        "firstUnreadable": replay.first_unreadable,
+        "beyond": replay.beyond,
+        "limits": replay.limits,
+    })
 }
 
 fn change(change: &Change) -> Value {

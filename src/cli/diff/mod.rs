@@ -5,10 +5,16 @@
 
 mod human;
 mod json;
+mod log;
+mod names;
+mod outcome;
+mod requests;
 
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+
+use names::Names;
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
 use crate::config::Document;
@@ -29,6 +35,12 @@ pub struct Arguments {
     /// What makes the exit code 1
     #[arg(long, value_enum, default_value = "difference", value_name = "WHAT")]
     fail_on: FailOn,
+    /// An access log of the gateway, or `-`: which of its requests are answered otherwise
+    #[arg(long, value_name = "FILE")]
+    requests: Option<PathBuf>,
+    /// The most groups of such requests that are listed
+    #[arg(long, default_value_t = 20, requires = "requests", value_name = "N")]
+    limit: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -73,9 +85,19 @@ pub fn diff(arguments: &Arguments) -> u8 {
     let (old, new) = (load(&arguments.old, &process), load(&arguments.new, &process));
     let (Some(old), Some(new)) = (old, new) else { return EXIT_USAGE };
     let diff = compare(old.side(), new.side());
+    let replay = match &arguments.requests {
+        Some(file) => match requests::replay(file, arguments.limit, &old, &new, &Names::of(&diff)) {
+            Ok(replay) => Some(replay),
+            Err(why) => {
+                eprintln!("error: {why}");
+                return EXIT_USAGE;
+            }
+        },
+        None => None,
+    };
     let text = match arguments.format {
-        Format::Human => human::render(&diff),
-        Format::Json => json::render(&old.name, &new.name, &diff),
+        Format::Human => human::render(&diff, replay.as_ref()),
+        Format::Json => json::render(&old.name, &new.name, &diff, replay.as_ref()),
     };
     print!("{text}");
     let fails = match arguments.fail_on {

@@ -260,7 +260,7 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
     let dropped: Vec<String> =
         old.members("cache.key.headers").difference(&new.members("cache.key.headers")).cloned().collect();
     if old.has("cache") && !dropped.is_empty() {
-        mark("cache", format!("answers are no longer kept apart by `{}`", dropped.join("`, `")));
+        mark("cache.key.headers", format!("answers are no longer kept apart by `{}`", dropped.join("`, `")));
     }
     let ignored: Vec<String> = new
         .members("cache.key.query.ignore")
@@ -269,7 +269,7 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
         .collect();
     if old.has("cache") && !ignored.is_empty() {
         mark(
-            "cache",
+            "cache.key.query.ignore",
             format!("answers are no longer kept apart by the parameters `{}`", ignored.join("`, `")),
         );
     }

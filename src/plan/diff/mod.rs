@@ -222,8 +222,9 @@ fn change(both: Both<'_>, before: Option<&Part>, part: &Part, from: Option<&Stri
     if before.is_none() {
         entries = written(part, entries);
         // What is new breaks nobody.
-        marks.retain(|mark| mark.kind.is_risk());
-        entries.iter_mut().for_each(|entry| entry.marks.retain(|mark| mark.kind.is_risk()));
+        let counts = |mark: &Mark| mark.kind.is_risk() && mark.kind != Kind::TlsTrustChanged;
+        marks.retain(counts);
+        entries.iter_mut().for_each(|entry| entry.marks.retain(counts));
         // A secret that nobody had before is no other one; a way in is one.
         if part.kind == PartKind::Secret {
             marks.clear();

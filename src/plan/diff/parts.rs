@@ -80,8 +80,9 @@ impl Leaf {
     #[must_use]
     pub fn text(&self) -> String {
         match &self.shown {
-            _ if !self.section.may_be_shown() => HIDDEN.to_owned(),
+            // Names of secrets that are declared: not the secrets.
             Some(shown) => shown.clone(),
+            None if !self.section.may_be_shown() => HIDDEN.to_owned(),
             None => self.value.to_string(),
         }
     }
@@ -292,7 +293,7 @@ impl Reader {
             }
             Some(Form::Credential) => {
                 let (value, shown) = self.credential(section.value());
-                add(steps, Value::Text(value), Some(shown), section, row, leaves);
+                add(steps, Value::Text(value), shown, section, row, leaves);
             }
             Some(Form::Secret) => {
                 let name = plain(section.value());
@@ -373,10 +374,10 @@ impl Reader {
     }
 
     /// The credential by its form and where its secret comes from, and the same with the secret's name.
-    fn credential(&self, yaml: &Yaml) -> (String, String) {
+    fn credential(&self, yaml: &Yaml) -> (String, Option<String>) {
         let part = |form: &str, key: &str| yaml.get(form).and_then(|form| form.get(key)).map(plain);
         if let Some(name) = yaml.get("bearer").map(plain) {
-            return (format!("bearer {}", self.source(&name)), format!("bearer {name}"));
+            return (format!("bearer {}", self.source(&name)), Some(format!("bearer {name}")));
         }
         if let (Some(place), Some(field), Some(name)) =
             (part("apiKey", "in"), part("apiKey", "name"), part("apiKey", "secret"))
@@ -384,13 +385,16 @@ impl Reader {
             let field = if place == "header" { field.to_ascii_lowercase() } else { field };
             return (
                 format!("apiKey {place} {field} {}", self.source(&name)),
-                format!("apiKey {name} in {place} {field}"),
+                Some(format!("apiKey {name} in {place} {field}")),
             );
         }
         if let (Some(user), Some(name)) = (part("basic", "username"), part("basic", "password")) {
-            return (format!("basic {user} {}", self.source(&name)), format!("basic {user} with {name}"));
+            return (
+                format!("basic {user} {}", self.source(&name)),
+                Some(format!("basic {user} with {name}")),
+            );
         }
-        (plain(yaml), plain(yaml))
+        (plain(yaml), None)
     }
 }
 
