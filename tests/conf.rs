@@ -88,7 +88,10 @@ fn blocks(text: &str) -> Vec<String> {
 fn every_block_of_yaml_in_the_documents_passes() {
     let folder = folder();
     let mut documents = files(&Path::new(ROOT).join("docs"), "md");
-    documents.push(Path::new(ROOT).join("README.md"));
+    documents.extend(
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benches/README.md"]
+            .map(|name| Path::new(ROOT).join(name)),
+    );
     for document in documents {
         let text = std::fs::read_to_string(&document).expect("a document");
         for block in blocks(&text) {

@@ -9,7 +9,8 @@ use crate::exchange::target;
 use crate::policy::{PathShape, fields};
 
 /// Which requests a route takes. All of it must hold; what is left out matches everything. The most specific match wins, wherever its
-/// route stands in the file: exact path, then template, regex, the longest prefix; then host, method, headers, query.
+/// route stands in the file: by host (exact, the longest `*.`, none), then by path (exact, template, regex, the longest prefix), then by method, headers and
+/// query.
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Spec {
@@ -60,9 +61,9 @@ struct PathSpec {
 struct FieldSpec {
     /// The name of the header (in any case) or of the query parameter (as it is).
     name: String,
-    /// The whole value. Without it and `regex` the field only has to be there.
+    /// The value must be this one. Default: any value, the field only has to be there.
     exact: Option<String>,
-    /// A regular expression that must match the whole value.
+    /// The whole value must match this regular expression. Instead of `exact`. Default: any value.
     regex: Option<String>,
 }
 

@@ -249,7 +249,7 @@ fn query<'a>(exchange: &'a Exchange, header: &'a dyn Fn(&str) -> Option<&'a str>
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CacheSpec {
-    /// All answers together, heads and keys included. What was not asked for longest makes way.
+    /// All answers together, heads and keys included. What is asked for least makes way.
     #[schemars(extend("default" = ByteSize(DEFAULT_CACHE_BYTES)))]
     size: Option<ByteSize>,
     /// The largest answer that is kept. A longer one is passed on and not stored.

@@ -61,20 +61,20 @@ pub(super) struct Spec {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct HeadersSpec {
-    /// Headers with these values, in place of the client's.
+    /// Headers with these values, in place of the client's. Default: none.
     #[serde(default)]
     #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "accept-language": "en" }))]
     set: BTreeMap<String, String>,
-    /// Headers with these values, beside the client's.
+    /// Headers with these values, beside the client's. Default: none.
     #[serde(default)]
     #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "x-channel": "web" }))]
     add: BTreeMap<String, String>,
-    /// Headers that are not sent.
+    /// Headers that are not sent. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<shape::HeaderField>", example = ["range"])]
     remove: Vec<String>,
     /// For an `api`: the client's headers that pass besides the usual (`accept`, `accept-language`, `cache-control`, `content-*`, `if-*`,
-    /// `range`, `user-agent`); `["*"]` passes all. To an `app` every header passes.
+    /// `range`, `user-agent`); `["*"]` passes all. To an `app` every header passes. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<shape::HeaderField>", example = ["x-locale"])]
     forward: Vec<String>,

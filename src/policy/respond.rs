@@ -28,7 +28,7 @@ pub(super) struct Spec {
     /// The body as text; sent as `text/plain; charset=utf-8`. This or `json`. Default: no body.
     #[schemars(example = &"hello")]
     text: Option<String>,
-    /// Further headers of the answer.
+    /// Further headers of the answer. Default: none.
     #[serde(default)]
     #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "cache-control": "no-store" }))]
     headers: BTreeMap<String, String>,

@@ -46,21 +46,21 @@ const APP_HIDES: [&str; 4] = ["server", "via", "x-powered-by", "alt-svc"];
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Spec {
-    /// Headers with these values, in place of the upstream's.
+    /// Headers with these values, in place of the upstream's. Default: none.
     #[serde(default)]
     #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "x-frame-options": "DENY" }))]
     set: BTreeMap<String, String>,
-    /// Headers with these values, beside the upstream's.
+    /// Headers with these values, beside the upstream's. Default: none.
     #[serde(default)]
     #[schemars(with = "BTreeMap<shape::HeaderField, String>", example = serde_json::json!({ "x-served-by": "gate" }))]
     add: BTreeMap<String, String>,
-    /// Headers that the client does not get.
+    /// Headers that the client does not get. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<shape::HeaderField>", example = ["expires"])]
     remove: Vec<String>,
     /// For an `api`: the upstream's headers that pass besides the usual (`content-*`, `etag`, `last-modified`, `cache-control`, `expires`,
     /// `age`, `date`, `vary`, `accept-ranges`, `allow`); `["*"]` passes all. Of an `app` every header passes but those that tell what it
-    /// runs on (`server`, `via`, `x-powered-by`, `alt-svc`), unless they are named here.
+    /// runs on (`server`, `via`, `x-powered-by`, `alt-svc`), unless they are named here. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<shape::HeaderField>", example = ["x-request-cost"])]
     allow: Vec<String>,

@@ -22,10 +22,11 @@ use crate::exchange::{Exchange, target};
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("not" = { "required": ["replacePrefixMatch", "replaceFullPath"] }))]
 pub(super) struct Spec {
-    /// This instead of the prefix that matched; what follows it stays. Needs `match.path.prefix`.
+    /// This instead of the prefix that matched; what follows it stays. Needs `match.path.prefix`. Default: the path goes as it came.
     #[schemars(with = "Option<shape::UrlPath>", example = &"/v2/weather")]
     replace_prefix_match: Option<String>,
-    /// This instead of the whole path. `{name}` stands for what `match.path.template` or `regex` captured under that name.
+    /// This instead of the whole path. `{name}` stands for what `match.path.template` or `regex` captured under that name. Default: the path
+    /// goes as it came.
     #[schemars(with = "Option<shape::UrlPath>", example = &"/v2/people/{id}")]
     replace_full_path: Option<String>,
     /// What becomes of the query.
@@ -39,7 +40,7 @@ struct QuerySpec {
     /// The client's parameters that pass; all others are dropped. Default: every one passes.
     #[schemars(example = ["city", "format"])]
     keep: Option<Vec<String>>,
-    /// Parameters with these values, in place of the client's.
+    /// Parameters with these values, in place of the client's. Default: none.
     #[serde(default)]
     #[schemars(example = serde_json::json!({ "units": "metric" }))]
     set: BTreeMap<String, String>,

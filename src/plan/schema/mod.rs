@@ -81,7 +81,8 @@ enum AccessLogSpec {
     File(LogFileSpec),
 }
 
-/// What a route has besides its policies.
+/// Which requests are taken, one of `upstream`, `redirect` and `respond` that answers them, and what is done on the way. The order in which
+/// it is done is fixed, whatever order the keys are in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["upstream"] }, { "required": ["redirect"] }, { "required": ["respond"] }]))]
@@ -196,7 +197,8 @@ fn group(step: &str) -> Value {
 fn merge(place: &mut Value, made: Value) {
     let parts = place.get_mut("properties").and_then(Value::as_object_mut).map(std::mem::take);
     *place = made;
-    if let (Some(parts), Some(properties)) = (parts, place.as_object_mut().and_then(properties_of)) {
+    let Some(parts) = parts else { return };
+    if let Some(properties) = place.as_object_mut().and_then(properties_of) {
         properties.extend(parts);
     }
 }

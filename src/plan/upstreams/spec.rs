@@ -145,7 +145,7 @@ pub(super) struct TlsSpec {
     /// PEM file with the certificate chain that we show to the upstream (mutual TLS). Needs `clientKey`. Default: none.
     #[schemars(example = &"tls/gate.crt")]
     pub(super) client_cert: Option<PathBuf>,
-    /// PEM file with the private key of `clientCert`.
+    /// PEM file with the private key of `clientCert`. Default: none.
     #[schemars(example = &"tls/gate.key")]
     pub(super) client_key: Option<PathBuf>,
 }
