@@ -29,7 +29,8 @@ pub(super) struct Spec {
 /// What the limit is, for people.
 #[must_use]
 pub fn explain(max_bytes: u64) -> Told {
-    let words = format!("a request body may have {}; a larger one is answered 413", ByteSize(max_bytes));
+    let words =
+        format!("a request body may be as large as {}; a larger one is answered 413", ByteSize(max_bytes));
     Told::new([words], serde_json::json!({ "maxBytes": max_bytes }))
 }
 

@@ -101,6 +101,16 @@ pub fn listed(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// "`a`, `b` or `c`".
+#[must_use]
+pub fn either(names: &[impl AsRef<str>]) -> String {
+    let text = listed(names);
+    match text.rsplit_once(" and ") {
+        Some((all, last)) => format!("{all} or {last}"),
+        None => text,
+    }
+}
+
 /// "1 request", "3 requests".
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {

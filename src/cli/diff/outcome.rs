@@ -61,7 +61,7 @@ pub fn differences(old: &Outcome, new: &Outcome, names: &Names) -> Vec<Differenc
 }
 
 /// Decisions whose effect is in what is sent.
-const TOLD_BY_SENT: [&str; 6] = ["rewrite", "request", "credential", "forwarding", "hop", "origin"];
+const TOLD_BY_SENT: [&str; 6] = ["rewrite", "request", "credential", "forwarding", "head", "origin"];
 /// Members that are another one for each request: that they differ is said, not how.
 const OF_THE_REQUEST: [&str; 5] = ["key.path", "key.host", "key.query", "key.headers", "bucket"];
 

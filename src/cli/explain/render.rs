@@ -21,6 +21,14 @@ pub(super) fn human(told: &Explanation) -> String {
             Some(false) => "the file on disk is another one, not in force",
             None => "the file on disk cannot be read",
         };
+        if live
+            .now
+            .get("rateLimit")
+            .and_then(|list| list.as_array())
+            .is_some_and(|list| list.iter().any(is_spent))
+        {
+            line(&mut out, "   but now a limit is used up: the request would be answered 429 `rate_limited`");
+        }
         line(
             &mut out,
             &format!("   as the running gateway has it: configuration {}, {file}", live.fingerprint),
@@ -42,6 +50,10 @@ pub(super) fn human(told: &Explanation) -> String {
     write_answer(&mut out, &told.outcome);
     write_near(&mut out, &told.near_misses);
     out
+}
+
+fn is_spent(limit: &serde_json::Value) -> bool {
+    limit.get("allowed") == Some(&serde_json::Value::Bool(false))
 }
 
 /// The host as it was asked for.
@@ -74,7 +86,7 @@ fn verdict(outcome: &Outcome) -> String {
 /// Which part of the journey a step belongs to.
 fn part(key: &str) -> &'static str {
     match key {
-        "upstream" | "upgrade" | "rewrite" | "request" | "forwarding" | "credential" | "hop" | "sent" => {
+        "upstream" | "upgrade" | "head" | "rewrite" | "request" | "forwarding" | "credential" | "sent" => {
             "to the upstream"
         }
         key if key.starts_with("response") || key == "origin" => "the answer",

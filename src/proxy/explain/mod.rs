@@ -57,8 +57,10 @@ pub fn explain(
     teller.exchange.path.clone_from(&wanted.target);
     let place = plan.listener_section(&listener.name);
     let scheme = scheme.as_str();
-    let words =
-        format!("comes in by `{}` at {}, {scheme}: {}", listener.name, listener.address, wanted.chosen);
+    let words = format!(
+        "comes in by the listener `{}` at {} ({scheme}): {}",
+        listener.name, listener.address, wanted.chosen
+    );
     teller.step("listener", Written::at(place.map(|section| section.place().to_string())), vec![words]);
     let refused = door(listener, &wanted.bytes());
     if let Some((status, code)) = refused {
@@ -74,6 +76,8 @@ struct Teller<'a> {
     plan: &'a Plan,
     live: Option<&'a Live<'a>>,
     exchange: Exchange,
+    /// As it came: parameters that are no part of a cache key leave the exchange.
+    query: Option<String>,
     outcome: Outcome,
     route: Option<Taken>,
     near: Vec<NearMiss>,
@@ -134,7 +138,7 @@ impl<'a> Teller<'a> {
             decisions: BTreeMap::new(),
         };
         let (near, steps) = (Vec::new(), Vec::new());
-        Self { plan, live, exchange, outcome, route: None, near, steps, now: BTreeMap::new() }
+        Self { plan, live, exchange, query: None, outcome, route: None, near, steps, now: BTreeMap::new() }
     }
 
     fn counters(&self) -> Counters {
@@ -162,6 +166,7 @@ impl<'a> Teller<'a> {
         let understood = request::understand(listener, head, &mut self.exchange);
         self.step("path", Written::nowhere(), words::path(&raw, head, &self.exchange, understood.is_err()));
         let client = words::client(listener, head, &self.exchange);
+        self.query.clone_from(&self.exchange.query);
         self.step("client", Written::nowhere(), vec![client]);
         if let Err(refusal) = understood {
             return self.answered(Verdict::Refused, &refusal.reply);
@@ -300,8 +305,9 @@ impl<'a> Teller<'a> {
     }
 
     fn refused_at_the_door(&mut self, status: StatusCode, code: &'static str) {
-        let words = format!("refused with {} `{code}` as soon as its head is read", status.as_u16());
-        self.step("path", Written::nowhere(), vec![words]);
+        let words =
+            format!("refused with {} as soon as its head is read: {}", status.as_u16(), words::door(code));
+        self.step("guard", Written::nowhere(), vec![words]);
         self.answered(Verdict::Refused, &Reply::problem(status, code));
     }
 
@@ -331,7 +337,7 @@ impl<'a> Teller<'a> {
                 scheme: exchange.scheme.as_str().to_owned(),
                 host: exchange.host,
                 path: exchange.path,
-                query: exchange.query,
+                query: self.query,
                 peer: exchange.peer.ip().to_string(),
                 client: exchange.client.to_string(),
             },

@@ -4,7 +4,7 @@ use super::explanation::{NearMiss, Reason, Taken};
 use crate::exchange::Exchange;
 use crate::plan::router::{HostPattern, Lost, Near, Precedence, Unmet};
 use crate::plan::{Plan, Route};
-use crate::policy::told::listed;
+use crate::policy::told::either;
 
 /// The most routes that are told of beside the one that takes the request.
 pub(super) const MOST: usize = 5;
@@ -12,13 +12,22 @@ pub(super) const MOST: usize = 5;
 pub(super) fn taken(plan: &Plan, route: &Route, rivals: usize) -> Taken {
     let pattern = plan.pattern(route).map_or_else(String::new, |(kind, text)| format!("`{kind}: {text}`"));
     let because = if rivals == 0 {
-        format!("its path {pattern} and all else that it asks for match")
+        format!("its path {pattern} matches, and so does all else that it asks for")
     } else {
         format!(
-            "its path {pattern} and all else that it asks for match, and it goes before the others that do"
+            "its path {pattern} matches, and so does all else that it asks for; it goes before {}",
+            others(rivals)
         )
     };
     Taken { name: route.name.to_string(), place: place(route), because }
+}
+
+fn others(rivals: usize) -> String {
+    if rivals == 1 {
+        "another route that matches".to_owned()
+    } else {
+        format!("{rivals} other routes that match")
+    }
 }
 
 fn place(route: &Route) -> String {
@@ -36,7 +45,9 @@ pub(super) fn misses(
         let reasons = near.lost.iter().map(|lost| reason(lost, exchange, winner)).collect();
         Some(NearMiss { route: route.name.to_string(), place: place(route), reasons })
     };
-    near.into_iter().filter_map(told).collect()
+    // Where one takes it, only those are worth telling that would have but for one thing.
+    let near = near.into_iter().filter(|near| winner.is_none() || near.lost.len() == 1);
+    near.filter_map(told).collect()
 }
 
 fn reason(lost: &Lost, exchange: &Exchange, winner: Option<&Route>) -> Reason {
@@ -73,15 +84,6 @@ fn host(pattern: &HostPattern) -> String {
     match pattern {
         HostPattern::Exact(host) => host.clone(),
         HostPattern::Suffix(suffix) => format!("*{suffix}"),
-    }
-}
-
-/// "`a`", "`a` or `b`".
-fn either(names: &[impl AsRef<str>]) -> String {
-    let text = listed(names);
-    match text.rsplit_once(" and ") {
-        Some((all, last)) => format!("{all} or {last}"),
-        None => text,
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) fn send(
     };
     upstream_request::begin(&mut head, &teller.exchange, route, way)?;
     let dropped = told::dropped(client, &head, |name| because(name).to_owned());
+    let told = Told::new(told::grouped(&dropped), serde_json::json!({ "dropped": dropped }));
+    teller.decision("head", Written::nowhere(), told);
     for (kind, policy) in route.chain.iter().filter(|(_, policy)| policy.hooks().upstream_request) {
         let before = head.clone();
         policy.upstream_request_shown(&mut head, &mut teller.exchange)?;
@@ -50,11 +52,6 @@ pub(super) fn send(
     }
     upstream_request::finish(&mut head, route, way)?;
     frame(&mut head, has_body, holds)?;
-    teller.decision(
-        "hop",
-        Written::nowhere(),
-        Told::new(told::grouped(&dropped), serde_json::json!({ "dropped": dropped })),
-    );
     Ok(shown(&head, client, teller))
 }
 

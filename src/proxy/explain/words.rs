@@ -11,7 +11,7 @@ use crate::exchange::{Exchange, target};
 use crate::plan::router::{Lost, Near};
 use crate::plan::{Listener, UpstreamPlan};
 use crate::policy::cache::CacheSettings;
-use crate::policy::told::{counted, listed, span};
+use crate::policy::told::{counted, either, listed, span};
 use crate::policy::{Reply, Told, UpstreamKind};
 use crate::proxy::cache::Bypass;
 
@@ -32,7 +32,7 @@ pub(super) fn path(raw: &str, head: &RequestHeader, exchange: &Exchange, refused
         if head.method == Method::OPTIONS { target::Asterisk::Allow } else { target::Asterisk::Refuse };
     let written = match target::target(raw, asterisk) {
         Ok(written) => written,
-        Err(why) => return vec![format!("the target is refused: {why}")],
+        Err(why) => return vec![format!("it is refused: {why}")],
     };
     if refused {
         let host = head.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
@@ -72,6 +72,27 @@ fn changes(raw: &str) -> String {
     list.join(", ")
 }
 
+/// What the connection guard's codes mean, as far as somebody who asks about a URL may meet them.
+pub(super) fn door(code: &str) -> String {
+    let words = match code {
+        "host_missing" => "it has no `Host`; give the whole URL, or `-H 'Host: app.example'`",
+        "host" => "its host is no host name or address",
+        "host_repeated" => "it has two `Host` fields",
+        "method" => "its method is no token",
+        "method_refused" => "TRACE and CONNECT are never taken",
+        "request_line" | "request_target" => "its target has bytes that no URL has; percent-encode them",
+        "request_line_too_long" => "its target is too long",
+        "head_too_large" => "its head is larger than the listener's `maxHeaderBytes`",
+        "too_many_headers" => "it has more header lines than the listener's `maxHeaders`",
+        "header_name" | "header_value" => "a header has bytes that cannot be sent",
+        "content_length" | "length_and_coding" | "transfer_encoding" | "chunked" => {
+            "what it says about the length of its body is in dispute"
+        }
+        _ => return format!("`{code}`"),
+    };
+    words.to_owned()
+}
+
 /// Who the client is, and why.
 pub(super) fn client(listener: &Listener, head: &RequestHeader, exchange: &Exchange) -> String {
     let (client, peer) = (exchange.client, exchange.peer.ip());
@@ -89,7 +110,7 @@ pub(super) fn client(listener: &Listener, head: &RequestHeader, exchange: &Excha
             let why = if listener.trusted.0.is_empty() {
                 "this listener has no `trustedProxies`"
             } else {
-                "it is none of `trustedProxies`"
+                "that end is none of `trustedProxies`"
             };
             format!(
                 "the client is `{client}`, the other end of the connection: its `{name}` is not believed, as {why}"
@@ -152,7 +173,7 @@ pub(super) fn looked_up(key: Option<&Value>) -> String {
     let with: Vec<String> = names.map(|(name, value)| format!("{name}: {value}")).collect();
     let with = if with.is_empty() { String::new() } else { format!(" with {}", listed(&with)) };
     format!(
-        "looked up for GET and HEAD of `{}://{}{}{query}` on this route{with}",
+        "is looked up under `{}://{}{}{query}`{with}; GET and HEAD share it, other routes do not",
         text("scheme"),
         text("host"),
         text("path")
@@ -200,7 +221,7 @@ pub(super) fn upstream(plan: &UpstreamPlan, method: &Method) -> Told {
     let mut words = vec![
         format!("goes to the {} `{}` at {}", to.kind, to.name, listed(&to.endpoints)),
         format!(
-            "has {} to connect and {} for the whole exchange",
+            "the upstream has {} to take the connection and {} for the whole exchange",
             span(timeouts.connect),
             span(timeouts.request)
         ),
@@ -209,11 +230,11 @@ pub(super) fn upstream(plan: &UpstreamPlan, method: &Method) -> Told {
         let budget = Percent(retry.budget_percent);
         let times = counted(retry.attempts.into(), "time");
         words.push(format!(
-            "is tried again at most {times} after {}, while retries are under {budget} of the requests",
-            listed(&on)
+            "tries again at most {times} after {}, while under {budget} of all requests are retries",
+            either(&on)
         ));
         if !method.is_idempotent() {
-            words.push(format!("once it was sent, a {method} is not tried again"));
+            words.push(format!("does not try a {method} again once it was sent: it could be done twice"));
         }
     }
     let data = json!({
