@@ -9,9 +9,9 @@ use std::process::Command;
 
 use portcullis::config;
 use portcullis::plan::diff::{Diff, Kind, Side, compare};
-use portcullis::plan::{Options, Plan, Process, Secrets, UpstreamTls};
+use portcullis::plan::{Plan, Process};
 use portcullis::proxy::explain::Asked;
-use portcullis::server;
+use portcullis::server::{self, Load};
 use proptest::prelude::*;
 
 /// Stands in the examples where a secret should not; no output may repeat it.
@@ -95,16 +95,10 @@ fn compared(old: &str, new: &str, requests: &[Asked]) -> (Diff, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
     let process = Process::new();
-    let options = Options {
-        secrets: Secrets::Assume,
-        directory: Path::new("."),
-        check_certificates: &|_| Vec::new(),
-        tls: UpstreamTls::Assume,
-    };
     let load = |name: &str, text: &str| {
         let document = config::parse(name, text.to_owned()).map_err(|report| report.human());
         let document = document.unwrap_or_else(|why| unreachable!("{why}\n{text}"));
-        let plan = Plan::compile(&document, &process, &options).map_err(|report| report.human());
+        let plan = Load::assumed_of(&document, Path::new("."), &process).map_err(|report| report.human());
         let (plan, _) = plan.unwrap_or_else(|why| unreachable!("{why}\n{text}"));
         (document, plan)
     };

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod diff;
 pub mod explain;
 pub mod explain_code;
+pub mod init;
 pub mod run;
 pub mod schema;
 
@@ -18,11 +19,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[command(name = "portcullis", version, about, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a commented configuration to begin with
+    Init(init::Arguments),
     /// Serve a configuration
     Run(run::Arguments),
     /// Say everything that is wrong with configuration files; exit 0 fine, 1 mistakes, 2 unreadable
@@ -80,7 +83,12 @@ pub const EXIT_USAGE: u8 = 2;
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let code = match Arguments::parse().command {
+    let Some(command) = Arguments::parse().command else {
+        eprintln!("error: no command is given; {}", init::first_steps());
+        return ExitCode::from(EXIT_USAGE);
+    };
+    let code = match command {
+        Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),

@@ -11,7 +11,7 @@ use crate::telemetry::events;
 pub struct Arguments {
     /// The configuration file
     #[arg(long, short, env = "PORTCULLIS_CONFIG")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// How events are written to stderr
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -26,6 +26,10 @@ pub struct Arguments {
 /// Serves.
 #[must_use]
 pub fn run(arguments: Arguments) -> u8 {
+    let Some(config) = arguments.config else {
+        eprintln!("error: no configuration is given; {}", super::init::first_steps());
+        return super::EXIT_USAGE;
+    };
     let format = match arguments.log_format {
         LogFormat::Text => events::Format::Text,
         LogFormat::Json => events::Format::Json,
@@ -34,7 +38,7 @@ pub fn run(arguments: Arguments) -> u8 {
         eprintln!("error: {why}");
         return super::EXIT_USAGE;
     }
-    start(arguments.config, arguments.threads)
+    start(config, arguments.threads)
 }
 
 /// Serves with the usual events; for commands that serve as part of something else.

@@ -73,14 +73,26 @@ impl Load {
     /// A report with every mistake.
     pub fn described(config: &Path, process: &Process) -> Result<(Document, Plan, Report), Report> {
         let document = config::load(config, plan::INCLUDE)?;
+        let (plan, report) = Self::assumed_of(&document, directory_of(config), process)?;
+        Ok((document, plan, report))
+    }
+
+    /// The same of a document that was read already; relative paths in it start at `directory`.
+    ///
+    /// # Errors
+    /// A report with every mistake.
+    pub fn assumed_of(
+        document: &Document,
+        directory: &Path,
+        process: &Process,
+    ) -> Result<(Plan, Report), Report> {
         let options = Options {
             secrets: Secrets::Assume,
-            directory: directory_of(config),
+            directory,
             check_certificates: &|_| Vec::new(),
             tls: UpstreamTls::Assume,
         };
-        let (plan, report) = Plan::compile(&document, process, &options)?;
-        Ok((document, plan, report))
+        Plan::compile(document, process, &options)
     }
 }
 
