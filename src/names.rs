@@ -110,17 +110,18 @@ macro_rules! name_type {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                schema()
+                schema(stringify!($name))
             }
         }
     };
 }
 
 /// A name for editors: the same alphabet and length as [`check`].
-fn schema() -> Schema {
+fn schema(of: &str) -> Schema {
+    let kind = of.trim_end_matches("Name").to_lowercase() + " name";
     let rule = "a name is made of `a-z`, `0-9`, `-`, `_`, `.` and begins with a letter or digit";
     json_schema!({
-        "$comment": "name",
+        "$comment": kind,
         "type": "string",
         "pattern": format!("^[a-z0-9][a-z0-9._-]{{0,{}}}$", MAX_NAME_BYTES - 1),
         "patternErrorMessage": rule,

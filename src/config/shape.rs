@@ -20,6 +20,23 @@ pub(super) fn text(kind: &str, pattern: &str, message: &str, examples: &[&str]) 
     })
 }
 
+/// The path of a file. Any text: whether it is there is seen when it is read.
+pub enum File {}
+
+impl JsonSchema for File {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "File".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "$comment": "file", "type": "string" })
+    }
+}
+
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $kind:literal, $pattern:expr, $message:literal, $examples:expr;)*) => {
         $(

@@ -154,10 +154,10 @@ struct TlsSpec {
 #[serde(deny_unknown_fields)]
 struct CertificateSpec {
     /// PEM file with the certificate chain, the server's own certificate first. Relative paths start at the configuration file.
-    #[schemars(example = &"tls/site.crt")]
+    #[schemars(with = "shape::File", example = &"tls/site.crt")]
     cert: PathBuf,
     /// PEM file with the private key of the certificate.
-    #[schemars(example = &"tls/site.key")]
+    #[schemars(with = "shape::File", example = &"tls/site.key")]
     key: PathBuf,
 }
 

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::units::{ByteSize, Timespan, TimespanOrZero};
-use crate::config::{Document, Problems, Report, Section, codes, keys_of};
+use crate::config::{Document, Problems, Report, Section, codes, keys_of, shape};
 use crate::exchange::Exchange;
 use crate::limit;
 use crate::names::{ListenerName, SecretName, UpstreamName};
@@ -273,7 +273,7 @@ struct ShutdownSpec {
 #[serde(deny_unknown_fields)]
 struct LogFileSpec {
     /// Path of the file; lines are appended. A relative path starts at the configuration file.
-    #[schemars(example = &"/var/log/portcullis/access.log")]
+    #[schemars(with = "shape::File", example = &"/var/log/portcullis/access.log")]
     file: PathBuf,
 }
 
@@ -412,7 +412,7 @@ struct SecretSpec {
     #[schemars(example = &"VENDOR_KEY")]
     env: Option<String>,
     /// The file that holds the value; read again when it changes. One line break at its end is not part of the value.
-    #[schemars(example = &"/run/secrets/vendor")]
+    #[schemars(with = "Option<shape::File>", example = &"/run/secrets/vendor")]
     file: Option<PathBuf>,
     /// How long the old value is still used when the file goes away. Then requests that need it are answered with 503.
     #[schemars(extend("default" = Timespan(DEFAULT_KEEP_LAST_GOOD)))]

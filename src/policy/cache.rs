@@ -14,7 +14,7 @@ use crate::cache::key::Pattern;
 use crate::config::units::Timespan;
 use crate::config::{Section, codes, shape};
 
-/// Keep the upstream's answers, after they were guarded and shaped, and give them to others who ask the same (RFC 9111). `cache: {}` keeps
+/// Keep the upstream's answers, after they were cleaned and shaped, and give them to others who ask the same (RFC 9111). `cache: {}` keeps
 /// what the upstream allows, for as long as it says. Without this key nothing is kept.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

@@ -22,8 +22,9 @@ use crate::exchange::Exchange;
 use crate::names::SecretName;
 use crate::secret::SecretSlot;
 
-/// Our secret for this upstream, added on the way out: exactly one of `bearer`, `apiKey`, `basic`. Clients, logs and the cache never see
-/// it; without its value the request is not sent and answered with 503. Default: none.
+/// Our secret for this upstream, added on the way out: exactly one of `bearer`, `apiKey`, `basic`. It is set on the outgoing copy only, after
+/// everything else: no log, cache key or other policy sees it. Without its value the request is not sent, and answered with 503. Default:
+/// none.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]

@@ -85,7 +85,7 @@ pub(super) enum Word {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct List {
-    /// The statuses whose bodies pass, guarded and shaped as any other; the rest is masked.
+    /// The statuses whose bodies pass, cleaned and shaped as any other; the rest is masked.
     #[schemars(inner(range(min = 400, max = 599)), example = [400, 422])]
     pass: Vec<u16>,
 }

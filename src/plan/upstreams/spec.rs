@@ -56,7 +56,7 @@ pub(in crate::plan) struct Spec {
 #[derive(Deserialize, Clone, Copy, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum KindSpec {
-    /// Somebody else's API: hidden and guarded, nothing passes unless listed.
+    /// Somebody else's API: hidden, nothing passes unless listed.
     Api,
     /// Your own web app: trusted, it works behind the gate as it works without.
     App,
@@ -137,15 +137,15 @@ impl JsonSchema for RetryWord {
 #[schemars(extend("dependencies" = { "clientCert": ["clientKey"], "clientKey": ["clientCert"] }))]
 pub(super) struct TlsSpec {
     /// PEM file with the authorities to trust, instead of the system's. Default: the system's.
-    #[schemars(example = &"tls/partner-ca.crt")]
+    #[schemars(with = "Option<shape::File>", example = &"tls/partner-ca.crt")]
     pub(super) ca: Option<PathBuf>,
     /// The name that is asked for and verified. Default: the host of the URL.
     #[schemars(example = &"api.partner.example")]
     pub(super) sni: Option<String>,
     /// PEM file with the certificate chain that we show to the upstream (mutual TLS). Needs `clientKey`. Default: none.
-    #[schemars(example = &"tls/gate.crt")]
+    #[schemars(with = "Option<shape::File>", example = &"tls/gate.crt")]
     pub(super) client_cert: Option<PathBuf>,
     /// PEM file with the private key of `clientCert`. Default: none.
-    #[schemars(example = &"tls/gate.key")]
+    #[schemars(with = "Option<shape::File>", example = &"tls/gate.key")]
     pub(super) client_key: Option<PathBuf>,
 }
