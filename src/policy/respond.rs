@@ -23,7 +23,10 @@ pub(super) struct Spec {
     #[schemars(range(min = 200, max = 599), extend("default" = 200))]
     status: Option<u16>,
     /// The body as JSON, written as YAML; sent as `application/json`. This or `text`. Default: no body.
-    #[schemars(example = serde_json::json!({ "hello": "world" }))]
+    #[schemars(
+        extend("$comment" = "anything", "type" = ["object", "array", "string", "number", "boolean"]),
+        example = serde_json::json!({ "hello": "world" })
+    )]
     json: Option<serde_json::Value>,
     /// The body as text; sent as `text/plain; charset=utf-8`. This or `json`. Default: no body.
     #[schemars(example = &"hello")]

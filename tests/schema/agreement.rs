@@ -14,7 +14,7 @@ use crate::validator::{Flag, fits, flags};
 use crate::{ROOT, properties, yaml_files};
 
 /// Codes of mistakes that a schema can see: unknown, missing, of another type, nothing at all.
-const OF_SHAPE: [&str; 4] = ["PC0201", "PC0202", "PC0203", "PC0205"];
+pub const OF_SHAPE: [&str; 4] = ["PC0201", "PC0202", "PC0203", "PC0205"];
 
 /// What `check` refuses for its shape and the schema cannot see: the example, the place in it, the reason. None so far.
 const UNSEEN: &[(&str, &str, &str)] = &[];
@@ -37,19 +37,44 @@ fn parts(example: &Path) -> Vec<(PathBuf, Value)> {
     yaml_files(example).into_iter().map(|file| (file.clone(), kind(&file))).collect()
 }
 
-fn check(example: &Path) -> Vec<Entry> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let _inside = runtime.enter();
+/// What `check` says, without asking for secrets. One process serves all: only mistakes are wanted.
+pub fn check(example: &Path) -> Vec<Entry> {
+    thread_local! {
+        static RUNTIME: (tokio::runtime::Runtime, Process) = {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let process = { let _inside = runtime.enter(); Process::new() };
+            (runtime, process)
+        };
+    }
     let main = if example.is_dir() { example.join("portcullis.yaml") } else { example.to_owned() };
-    match Load::with(&main, &Process::new(), Secrets::Assume) {
-        Ok((_, report)) | Err(report) => report.summary(),
+    RUNTIME.with(|(runtime, process)| {
+        let _inside = runtime.enter();
+        match Load::with(&main, process, Secrets::Assume) {
+            Ok((_, report)) | Err(report) => report.summary(),
+        }
+    })
+}
+
+/// The very place; or the mapping in which a key is missing; or something inside a value of another type or of too many keys. A step of
+/// `check`'s path that it blanked, because it could be a secret, is any step.
+pub fn same_place(flag: &Flag, entry: &Entry) -> bool {
+    let above = flag.at.rfind(['.', '[']).map_or("", |end| &flag.at[..end]);
+    let inside = || entry.path.strip_prefix(&flag.at).is_some_and(|rest| rest.starts_with(['.', '[']));
+    match flag.why.as_str() {
+        _ if is_path(&entry.path, &flag.at) => true,
+        "a missing key" => is_path(&entry.path, above),
+        why => (why.starts_with("type") || why == "too many keys") && inside(),
     }
 }
 
-/// The very place, or the mapping that a missing key is missing in.
-fn same_place(flag: &Flag, entry: &Entry) -> bool {
-    let above = flag.at.rfind(['.', '[']).map_or("", |end| &flag.at[..end]);
-    flag.at == entry.path || (entry.code == "PC0202" && above == entry.path)
+fn is_path(told: &str, path: &str) -> bool {
+    match told.split_once("•••") {
+        None => told == path,
+        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            rest[end..] == *after
+        }),
+    }
 }
 
 fn examples() -> Vec<PathBuf> {
@@ -60,7 +85,7 @@ fn examples() -> Vec<PathBuf> {
     found
 }
 
-fn shown(flags: &[Flag]) -> String {
+pub fn shown(flags: &[Flag]) -> String {
     flags.iter().map(|flag| format!("  {}: {}\n", flag.at, flag.why)).collect()
 }
 

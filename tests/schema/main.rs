@@ -1,6 +1,7 @@
 //! The JSON Schema: it is committed as it is generated, it is fit to be shown, and it agrees with `check`.
 
 mod agreement;
+mod mutation;
 mod reference;
 mod validator;
 

@@ -165,6 +165,7 @@ fn value(schema: &Value) -> String {
             Some(inner) => format!("names, each with {}", article(&value(inner))),
             None => format!("names, each with {}", article(&value(&schema["additionalProperties"]))),
         },
+        (_, comment) if !comment.is_empty() => comment.into(),
         _ if schema["type"].is_array() => "a block, or a list of them".into(),
         _ => "anything".into(),
     }

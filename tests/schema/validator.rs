@@ -1,6 +1,10 @@
 //! Just enough of JSON Schema draft-07 to judge a file: the keywords that our schemas use. Any other one is a panic, so that none is
 //! overlooked. What an editor makes of them is seen in `tests/editor/`.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Where something does not fit, as the configuration names places (`routes[0].cache.ttl`), and why.
@@ -201,8 +205,18 @@ pub fn fits(pattern: &str, text: &str) -> bool {
         Some((ahead, rest)) => (format!("^{ahead}"), format!("^{rest}")),
         None => (String::new(), pattern.to_owned()),
     };
-    let is_match = |pattern: &str| regex::Regex::new(pattern).expect("a pattern").is_match(text);
-    is_match(&ahead) && is_match(&rest)
+    is_match(&ahead, text) && is_match(&rest, text)
+}
+
+fn is_match(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|all| {
+        let compiled =
+            all.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).expect("a pattern"));
+        compiled.is_match(text)
+    })
 }
 
 fn below(at: &str, key: &str) -> String {
