@@ -29,6 +29,7 @@ mod in_secret;
 mod in_tls;
 
 mod explain_agrees;
+mod explain_live;
 mod explain_random;
 
 mod smoke;

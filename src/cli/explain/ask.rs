@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::plan::{AdminAddress, Process};
 use crate::proxy::explain::{Asked, Explanation};
 use crate::secret::{Secret, SecretProblem};
@@ -136,22 +138,29 @@ pub(super) fn explain(admin: &Admin, token_env: &str, asked: &Asked) -> Result<E
 
 fn exchange(admin: &Admin, token: Option<&Secret>, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = admin.connect()?;
-    let head = format!(
-        "POST /explain HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
-        admin.host(),
-        body.len()
+    let mut asked = Zeroizing::new(Vec::with_capacity(body.len() + 1024));
+    asked.extend_from_slice(
+        format!(
+            "POST /explain HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            admin.host(),
+            body.len()
+        )
+        .as_bytes(),
     );
-    stream.write_all(head.as_bytes())?;
     if let Some(token) = token {
-        stream.write_all(b"Authorization: Bearer ")?;
-        stream.write_all(token.expose())?;
-        stream.write_all(b"\r\n")?;
+        asked.extend_from_slice(b"Authorization: Bearer ");
+        asked.extend_from_slice(token.expose());
+        asked.extend_from_slice(b"\r\n");
     }
-    stream.write_all(b"\r\n")?;
-    stream.write_all(body)?;
-    stream.flush()?;
+    asked.extend_from_slice(b"\r\n");
+    asked.extend_from_slice(body);
+    // A gateway that refuses may answer and close before it has read all: what it said counts.
+    let sent = stream.write_all(&asked).and_then(|()| stream.flush());
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
+    let read = stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
+    if answer.is_empty() {
+        sent.and(read)?;
+    }
     let broken = || std::io::Error::from(std::io::ErrorKind::InvalidData);
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(broken)?;
     let line = answer.get(..end).unwrap_or_default().split(|byte| *byte == b'\r').next().unwrap_or_default();
