@@ -63,11 +63,11 @@ impl Errors {
     }
 }
 
+#[expect(dead_code, reason = "read by hand, so that each of the two has its own message")]
 /// Whether the upstream's own error bodies (status 400 and above) reach the client. The status always does, but an `api`'s 401, 407 and
 /// 429, which are about us. Default: `mask` for an `api`, `pass` for an `app`.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "read by hand, so that each of the two has its own message")]
 pub(super) enum Spec {
     Word(Word),
     List(List),

@@ -47,10 +47,10 @@ const RESERVED: [&str; 11] = [
     "upgrade",
 ];
 
+#[expect(dead_code, reason = "read part by part, so that one mistake does not hide another")]
 /// What of the client's request reaches the upstream.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read part by part, so that one mistake does not hide another")]
 pub(super) struct Spec {
     headers: Option<HeadersSpec>,
     cookies: Option<CookiesSpec>,

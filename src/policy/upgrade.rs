@@ -18,11 +18,11 @@ enum Protocol {
     Websocket,
 }
 
+#[expect(dead_code, reason = "read as the list that it is")]
 /// Which protocols a connection may switch to. Anything else that a client offers is dropped. Default: none for an `api`, `[websocket]`
 /// for an `app`.
 #[derive(JsonSchema)]
 #[schemars(transparent)]
-#[expect(dead_code, reason = "read as the list that it is")]
 pub(super) struct Spec(Vec<Protocol>);
 
 /// Sets whether the route may upgrade.

@@ -112,6 +112,16 @@ await check('a correct file has no red line', async () => {
 
 // --- every file that we have
 
+await check('no red line in what `init` writes, by the schema that it names', async () => {
+  const file = join(schemas, 'init/portcullis.yaml');
+  const text = readFileSync(file, 'utf8');
+  const found = await server.open(pathToFileURL(file).href, text);
+  expect(found.length === 0, shown(found, text));
+  const more = `${text}\nnobodyKnowsThis: 1\n`;
+  const broken = await server.open(pathToFileURL(join(schemas, 'init/broken.yaml')).href, more);
+  expect(broken.length === 1, `its schema is not read:\n${shown(broken, more)}`);
+});
+
 for (const file of yamlFiles(join(root, 'conf'))) {
   await check(`no red line in ${relative(root, file)}, by the schema that it names`, async () => {
     const text = readFileSync(file, 'utf8');

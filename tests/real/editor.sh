@@ -13,4 +13,6 @@ trap clean EXIT
 
 "$binary" schema >"$work/portcullis.schema.json" || exit 1
 "$binary" schema --team-file >"$work/team.schema.json" || exit 1
+# What `init` writes names the schema beside it.
+"$binary" init --dir "$work/init" --app http://127.0.0.1:3000 >/dev/null || exit 1
 SCHEMAS=$work timeout 120 node tests/editor/proof.mjs

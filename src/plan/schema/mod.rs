@@ -4,6 +4,8 @@
 //! schema; their doc comments are what an editor shows. Keys that are planned and not supported are not in it, so that no editor
 //! offers them. Only `portcullis schema` and tests build it: nothing here runs while a request or a reload waits.
 //!
+//! Here `expect` stands above a doc comment: below it, an incremental build of rustc 1.95 fails when a line is added to the comment.
+//!
 //! [`Section::check_keys`]: crate::config::Section::check_keys
 
 mod finish;
@@ -21,6 +23,7 @@ use crate::config::keys_of;
 use crate::names::{RouteName, SecretName, TeamName, UpstreamName};
 use crate::policy::{self, KINDS, Kind, Place};
 
+#[expect(dead_code, reason = "the blocks are read one by one; this is the list of them")]
 /// Everything that one gateway does: where clients come in, which upstreams it hides, and which routes lead to them. Change it while it
 /// runs: either all of it holds or nothing changed. `portcullis check FILE` says everything that is wrong.
 #[derive(Deserialize, JsonSchema)]
@@ -28,7 +31,6 @@ use crate::policy::{self, KINDS, Kind, Place};
 #[schemars(extend("anyOf" = [
     { "required": ["routes"], "properties": { "routes": { "minItems": 1 } } }, { "required": ["include"] }
 ]))]
-#[expect(dead_code, reason = "the blocks are read one by one; this is the list of them")]
 pub(super) struct FileSpec {
     /// The version of this format.
     #[schemars(extend("enum" = [1]))]
@@ -57,11 +59,11 @@ pub(super) struct FileSpec {
     routes: Option<Vec<RouteSpec>>,
 }
 
+#[expect(dead_code, reason = "read key by key; this is the list of them")]
 /// The routes of one team, in a file of their own that the main file names under `include`. What is shared, from listeners to secrets,
 /// belongs to those who run the gateway and stands in the main file.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read key by key; this is the list of them")]
 pub(super) struct TeamFileSpec {
     /// The team whose routes these are. Everywhere else they are called `team/route`.
     #[schemars(with = "TeamName", example = &"checkout")]
@@ -71,22 +73,22 @@ pub(super) struct TeamFileSpec {
     routes: Vec<RouteSpec>,
 }
 
+#[expect(dead_code, reason = "read by hand, so that each of the two has its own message")]
 /// One line for every request: to a stream, to a file, or nowhere. JSON, without query strings, bodies and secrets.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[schemars(extend("default" = "stdout"))]
-#[expect(dead_code, reason = "read by hand, so that each of the two has its own message")]
 enum AccessLogSpec {
     Word(LogWord),
     File(LogFileSpec),
 }
 
+#[expect(dead_code, reason = "read key by key, so that one mistake does not hide another")]
 /// Which requests are taken, one of `upstream`, `redirect` and `respond` that answers them, and what is done on the way. The order in which
 /// it is done is fixed, whatever order the keys are in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["upstream"] }, { "required": ["redirect"] }, { "required": ["respond"] }]))]
-#[expect(dead_code, reason = "read key by key, so that one mistake does not hide another")]
 pub(super) struct RouteSpec {
     /// The route's name: the `route` label of its metrics, the `route` of the problem documents that clients get, and part of the names
     /// of its limits.
@@ -200,5 +202,53 @@ fn merge(place: &mut Value, made: Value) {
     let Some(parts) = parts else { return };
     if let Some(properties) = place.as_object_mut().and_then(properties_of) {
         properties.extend(parts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    /// What a policy from outside may be asked for.
+    #[derive(JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Stamp {
+        /// The text.
+        ink: String,
+    }
+
+    fn kind(key: &'static str, place: Place) -> Kind {
+        Kind { key, place, schema: Some(policy::schema_of::<Stamp>), compile: |_, _| None }
+    }
+
+    #[test]
+    fn a_kind_from_outside_brings_its_schema_to_its_place() {
+        let mut generator = SchemaSettings::draft07().with(|s| s.inline_subschemas = true).into_generator();
+        let mut schema = generator.subschema_for::<RouteSpec>();
+        let kinds = [
+            kind("response.stamp", Place::Route),
+            kind("response", Place::Route),
+            kind("stamp", Place::Route),
+            kind("elsewhere", Place::Upstream),
+        ];
+        add_kinds(&mut schema, &kinds, Place::Route, &mut generator);
+        let properties = &schema.to_value()["properties"];
+        assert_eq!(properties["stamp"]["required"], serde_json::json!(["ink"]));
+        assert_eq!(properties["response"]["properties"]["stamp"]["properties"]["ink"]["type"], "string");
+        assert!(
+            properties["response"]["properties"]["ink"].is_object(),
+            "its own keys beside those of its parts"
+        );
+        assert!(properties["elsewhere"].is_null() && properties["name"].is_object());
+    }
+
+    #[test]
+    fn the_keys_of_a_route_are_its_own_and_its_policies() {
+        for key in ["name", "match", "upstream", "request", "response", "rateLimit", "redirect"] {
+            assert!(ROUTE_KEYS.contains(&key), "{key}");
+        }
+        assert_eq!(ROUTE_KEYS.iter().filter(|key| **key == "response").count(), 1, "each once");
+        assert_eq!(*RESPONSE_KEYS, ["errors", "json", "headers"]);
     }
 }
