@@ -119,3 +119,57 @@ fn the_exit_code_tells_mistakes_from_files_that_cannot_be_read() {
     let (_, _, stderr) = check(folder.path(), &["missing.yaml"]);
     assert!(stderr.contains("missing.yaml"), "the file is named: {stderr}");
 }
+
+/// What `codeowners` prints for the example of teams, run at the root of a repository.
+fn codeowners(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("codeowners")
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("PORTCULLIS_CONFIG")
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn code_owners_are_written_for_every_file_or_for_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let teams = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples/teams");
+    copy(&teams, &folder.path().join("gate"));
+    let (main, platform) = (["--config", "gate/portcullis.yaml"], ["--platform", "@shop/platform"]);
+    let with = |more: &[&str]| codeowners(folder.path(), &[&main[..], &platform[..], more].concat());
+    let (code, stdout, stderr) = with(&[]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "every file has an owner");
+    assert_eq!(
+        stdout.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),
+        [
+            "/gate/routes.d/ @shop/platform",
+            "/gate/portcullis.yaml @shop/platform",
+            "/gate/routes.d/checkout.yaml @shop/checkout",
+            "/gate/routes.d/search.yaml @shop/search",
+        ]
+    );
+    let (_, stdout, _) =
+        with(&["--root", "gate", "--owner", "search=a@shop.example", "--owner", "search=@b"]);
+    assert!(stdout.contains("/routes.d/search.yaml a@shop.example @b\n"), "{stdout}");
+
+    std::fs::write(folder.path().join("gate/routes.d/new one.yaml"), "team: new\nroutes: []\n")
+        .expect("written");
+    let (code, stdout, stderr) = with(&[]);
+    assert_eq!((code, stdout.as_str()), (1, ""), "nothing is written by halves");
+    assert!(stderr.contains("--owner new=@"), "and what to do is said: {stderr}");
+    let (code, stdout, _) = with(&["--owner", "new=@shop/new"]);
+    assert!(code == 0 && stdout.contains("/gate/routes.d/new\\ one.yaml @shop/new\n"), "{stdout}");
+
+    std::fs::write(folder.path().join("gate/routes.d/new one.yaml"), "team: [\n").expect("written");
+    assert_eq!(with(&[]).0, 1, "a broken file");
+    assert_eq!(with(&["--root", "gate/routes.d"]).0, 1, "a file outside of the root");
+    assert_eq!(codeowners(folder.path(), &main).0, 2, "nobody answers for the main file");
+    assert_eq!(
+        codeowners(folder.path(), &["--config", "none.yaml", "--platform", "@a"]).0,
+        2,
+        "no such file"
+    );
+}

@@ -21,6 +21,10 @@ const BASE: &[(&str, &str)] = &[
 const SECRETS: &str = "secrets: { vendor-key: { env: VENDOR_KEY } }\n";
 /// Codes of files that no example of YAML can show. `config::document` has their tests.
 const COMMANDS: &[&str] = &[codes::UNREADABLE, codes::NOT_TEXT];
+/// Codes that no configuration of this version can have: their wrong example is refused for another reason.
+const NOT_YET: &[&str] = &[codes::SECRET_NOT_GRANTED];
+/// Begins the name of a further file in an example.
+const FILE: &str = "# routes.d/";
 
 /// The example with every block that it lacks.
 fn whole(example: &str) -> String {
@@ -35,14 +39,29 @@ fn whole(example: &str) -> String {
 
 /// The exit code of `check` and the codes that it found.
 fn check(folder: &Path, example: &str, flags: &[&str]) -> (Option<i32>, Vec<String>, String) {
-    let team = folder.join("team.yaml");
-    if example.starts_with("team:") {
-        // A whole file of a team, which the main file includes.
-        std::fs::write(&team, example).expect("written");
-        std::fs::write(folder.join("example.yaml"), whole("include: [team.yaml]\n")).expect("written");
+    let routes = folder.join("routes.d");
+    let _ = std::fs::remove_dir_all(&routes);
+    std::fs::create_dir(&routes).expect("made");
+    // A whole file of a team: the main one grants it everything.
+    let granted;
+    let example = if example.starts_with("team:") {
+        granted = format!(
+            "owners: {{ checkout: {{ prefixes: [/], upstreams: [vendor] }} }}\n{FILE}team.yaml\n{example}"
+        );
+        granted.as_str()
     } else {
-        std::fs::write(folder.join("example.yaml"), whole(example)).expect("written");
+        example
+    };
+    let mut files = example.split(FILE);
+    let mut main = files.next().unwrap_or_default().to_owned();
+    for file in files {
+        let (name, text) = file.split_once('\n').expect("a name and a text");
+        std::fs::write(routes.join(name), text).expect("written");
+        if !main.contains("include:") {
+            main.push_str("include: [routes.d/*.yaml]\n");
+        }
     }
+    std::fs::write(folder.join("example.yaml"), whole(&main)).expect("written");
     let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .arg("check")
         .args(flags)
@@ -69,7 +88,8 @@ fn each_wrong_example_has_its_mistake_and_each_right_one_has_none() {
         let reads = [codes::SECRET_MISSING, codes::SECRET_INVALID].contains(&code.code);
         let flags: &[&str] = if reads { &[] } else { &["--no-secrets"] };
         let (_, found, text) = check(folder.path(), &code.wrong(), flags);
-        assert_eq!(found, [code.code], "the wrong example of {}:\n{text}", code.code);
+        let is_shown = !NOT_YET.contains(&code.code);
+        assert_eq!(found == [code.code], is_shown, "the wrong example of {}:\n{text}", code.code);
         let (exit, found, text) = check(folder.path(), &code.right(), &["--no-secrets", "--strict"]);
         assert!(exit == Some(0) && found.is_empty(), "the right example of {}:\n{text}", code.code);
     }

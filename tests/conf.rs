@@ -21,7 +21,16 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A folder with the certificates that the configurations name.
+/// Copies every YAML file of a folder to the same place below another.
+fn copy(from: &Path, to: &Path) {
+    for file in files(from, "yaml") {
+        let target = to.join(file.strip_prefix(from).expect("below it"));
+        std::fs::create_dir_all(target.parent().expect("a parent")).expect("made");
+        std::fs::copy(file, target).expect("copied");
+    }
+}
+
+/// A folder with the certificates and the files of teams that the configurations name.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("tls")).expect("made");
@@ -34,13 +43,25 @@ fn folder() -> tempfile::TempDir {
         write("crt", made.cert.pem());
         write("key", made.signing_key.serialize_pem());
     }
+    copy(&Path::new(ROOT).join("conf/routes.d"), &folder.path().join("routes.d"));
     folder
 }
 
-/// What `check --strict --no-secrets` says to a text; nothing where it passes.
+/// What `check --strict --no-secrets` says to a text; nothing where it passes. A team's file is put among those of the example.
 fn complaint(folder: &Path, text: &str) -> Option<String> {
-    let file = folder.join("portcullis.yaml");
-    std::fs::write(&file, text).expect("written");
+    let is_of_a_team = text.lines().any(|line| line.starts_with("team:"));
+    let file = if is_of_a_team {
+        let teams = folder.join("teams");
+        copy(&Path::new(ROOT).join("conf/examples/teams"), &teams);
+        let team: serde_yaml::Value = serde_yaml::from_str(text).expect("YAML");
+        let name = team["team"].as_str().expect("a team");
+        std::fs::write(teams.join(format!("routes.d/{name}.yaml")), text).expect("written");
+        teams.join("portcullis.yaml")
+    } else {
+        let file = folder.join("portcullis.yaml");
+        std::fs::write(&file, text).expect("written");
+        file
+    };
     let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .args(["check", "--strict", "--no-secrets"])
         .arg(&file)
@@ -58,6 +79,15 @@ fn every_configuration_passes_without_a_warning() {
     assert!(all.len() >= 6, "demo, minimal, reference and examples: {all:?}");
     for file in all {
         let text = std::fs::read_to_string(&file).expect("a configuration");
+        // The files of teams are checked with the one that includes them, in its own folder.
+        let beside = file.parent().expect("a folder").join("routes.d");
+        if text.lines().any(|line| line.starts_with("team:")) {
+            continue;
+        }
+        if text.lines().any(|line| line.starts_with("include:")) {
+            std::fs::remove_dir_all(folder.path().join("routes.d")).expect("removed");
+            copy(&beside, &folder.path().join("routes.d"));
+        }
         if let Some(why) = complaint(folder.path(), &text) {
             panic!("{}:\n{why}", file.display());
         }

@@ -172,8 +172,13 @@ fn every_route_that_we_hand_out_is_explained() {
         let document: Value = serde_yaml::from_str(&text).expect("YAML");
         for route in document["routes"].as_array().into_iter().flatten() {
             let mut arguments = request_of(&route["match"]);
-            let file = file.display().to_string();
-            arguments.extend(["--format", "json", "--config", &file].map(str::to_owned));
+            // A team's file is explained as part of the one that includes it.
+            let main = match document["team"].as_str() {
+                Some(_) => file.with_file_name("../portcullis.yaml").canonicalize().expect("the main file"),
+                None => file.clone(),
+            };
+            let (file, main) = (file.display().to_string(), main.display().to_string());
+            arguments.extend(["--format", "json", "--config", &main].map(str::to_owned));
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let output = explain(Path::new(ROOT), &arguments);
             let error = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,7 @@
 //! The commands: one file each. Arguments in, exit code out; data on stdout, talk on stderr.
 
 pub mod check;
+pub mod codeowners;
 pub mod demo;
 pub mod diff;
 pub mod explain;
@@ -30,6 +31,8 @@ enum Command {
     Run(run::Arguments),
     /// Say everything that is wrong with configuration files; exit 0 fine, 1 mistakes, 2 unreadable
     Check(check::Arguments),
+    /// Print who answers for which file, as rules for the code host
+    Codeowners(codeowners::Arguments),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Arguments),
     /// Tell what happens to a request, and why, without sending it; exit 0 taken, 1 no route or refused
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Codeowners(arguments) => codeowners::codeowners(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),

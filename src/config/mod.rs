@@ -38,4 +38,4 @@ pub use report::{Entry, Report};
 pub use section::Section;
 pub use sources::Sources;
 pub use suggest::did_you_mean;
-pub use units::{ByteSize, Percent, Timespan, TimespanOrZero};
+pub use units::{ByteSize, Percent, Rate, Timespan, TimespanOrZero};

@@ -1,10 +1,11 @@
-//! Values that carry their unit: durations, sizes, percentages.
+//! Values that carry their unit: durations, sizes, percentages, rates.
 //!
 //! A bare number is refused with a hint, because nobody remembers whether a `timeout: 30` is seconds. The text after the
 //! line break of an error is its hint; `Section::decode` shows it as help.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -28,6 +29,24 @@ pub struct ByteSize(pub u64);
 /// A share from `0%` to `100%`, kept as the number before the sign.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Percent(pub f64);
+
+/// A number of requests in a time: `50/s`, `1000/min`, `10000/h`, `1/day`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub requests: NonZeroU32,
+    /// In how long: a second, a minute, an hour or a day.
+    pub window: Duration,
+}
+
+impl Rate {
+    /// Whether `requests` in `window` are no more than this rate. Exact: nothing is rounded.
+    #[must_use]
+    pub fn covers(self, requests: u32, window: Duration) -> bool {
+        // Below 2^32 requests and 2^95 nanoseconds: both products fit.
+        u128::from(requests) * self.window.as_nanos() <= u128::from(self.requests.get()) * window.as_nanos()
+    }
+}
 
 impl Percent {
     /// The share as a fraction from 0 to 1.
@@ -97,6 +116,30 @@ impl FromStr for Percent {
     }
 }
 
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if is_bare_number(text) {
+            return Err(BARE_RATE.to_owned());
+        }
+        let Some((number, unit)) = text.split_once('/') else {
+            return Err(format!("this is no rate\n{RATE_HINT}"));
+        };
+        let (number, unit) = (number.trim(), unit.trim());
+        let window = RATE_UNITS.into_iter().find(|(name, _)| *name == unit).map(|(_, seconds)| seconds);
+        let Some(seconds) = window else {
+            return Err("a rate is per `s`, `min`, `h` or `day`\nsuch as `50/s` or `1000/min`".to_owned());
+        };
+        let requests =
+            number.parse::<u32>().ok().filter(|_| number.chars().all(|c| c.is_ascii_digit())).ok_or_else(
+                || format!("a rate begins with a whole number up to {}\n{RATE_HINT}", u32::MAX),
+            )?;
+        let requests = NonZeroU32::new(requests).ok_or_else(|| "a rate cannot be zero".to_owned())?;
+        Ok(Self { requests, window: Duration::from_secs(seconds) })
+    }
+}
+
 fn is_bare_number(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.')
@@ -128,6 +171,16 @@ impl fmt::Display for ByteSize {
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", self.0)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = RATE_UNITS.into_iter().find(|(_, seconds)| *seconds == self.window.as_secs());
+        match unit {
+            Some((unit, _)) => write!(f, "{}/{unit}", self.requests),
+            None => write!(f, "{} in {}", self.requests, humantime::format_duration(self.window)),
+        }
     }
 }
 
@@ -198,6 +251,10 @@ const SIZE_HINT: &str = "write `64KiB`, `8MiB` or `1MB`";
 const BARE_DURATION: &str = "a duration needs a unit\nwrite `60s`, `5m` or `250ms`";
 const BARE_SIZE: &str = "a size needs a unit\nwrite `64KiB`, `8MiB` or `1MB`";
 const BARE_PERCENT: &str = "a percentage needs its sign\nwrite `20%`";
+const RATE_HINT: &str = "write `50/s`, `1000/min`, `10000/h` or `1/day`";
+const BARE_RATE: &str = "a rate needs a unit\nwrite `50/s`, `1000/min`, `10000/h` or `1/day`";
+/// What a rate may be per, in seconds.
+const RATE_UNITS: [(&str, u64); 4] = [("s", 1), ("min", 60), ("h", 3600), ("day", 86_400)];
 /// Longer than any sensible setting, short enough for every clock.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const LARGEST: u64 = 1 << 60;
@@ -250,6 +307,15 @@ unit!(
     "a percentage has its sign and is at most `100%`, such as `20%`",
     ["20%"]
 );
+unit!(
+    Rate,
+    "rate",
+    "a rate such as `1000/min`",
+    BARE_RATE,
+    r"^\s*0*[1-9][0-9]*\s*/\s*(s|min|h|day)\s*$",
+    "a rate is a number per `s`, `min`, `h` or `day`, such as `1000/min`",
+    ["1000/min"]
+);
 
 #[cfg(test)]
 mod tests {
@@ -287,6 +353,27 @@ mod tests {
             assert!(bad.parse::<Percent>().is_err(), "{bad:?}");
         }
         assert!((Percent(20.0).fraction() - 0.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn rates_carry_their_time_and_are_compared_exactly() {
+        let rate = |text: &str| text.parse::<Rate>().expect(text);
+        assert_eq!(rate("50/s").window, Duration::from_secs(1));
+        assert_eq!(rate(" 1000 / min ").requests.get(), 1000);
+        for text in ["50/s", "1000/min", "10000/h", "1/day"] {
+            assert_eq!(rate(text).to_string(), text);
+        }
+        for bad in
+            ["1000", "0/s", "/s", "5/", "5/m", "5/week", "-5/s", "+5/s", "1.5/s", "5/s/s", "4294967296/s", ""]
+        {
+            assert!(bad.parse::<Rate>().is_err(), "{bad:?}");
+        }
+        let hour = Duration::from_secs(3600);
+        assert!(rate("60/h").covers(1, Duration::from_secs(60)), "the same, written otherwise");
+        assert!(rate("1/min").covers(60, hour) && !rate("1/min").covers(61, hour));
+        assert!(!rate("1/min").covers(1, Duration::from_nanos(59_999_999_999)), "by a nanosecond");
+        assert!(!rate("4294967295/day").covers(u32::MAX, Duration::from_nanos(1)), "no overflow");
+        assert!(rate("1/day").covers(1, LONGEST));
     }
 
     #[test]

@@ -108,13 +108,9 @@ pub(super) fn read(
     };
     let mut hosts = Vec::with_capacity(spec.hosts.len());
     for (place, host) in spec.hosts.iter().enumerate() {
-        let (pattern, bare) = match host.strip_prefix("*.") {
-            Some(rest) => (HostPattern::Suffix(format!(".{}", rest.to_ascii_lowercase())), rest),
-            None => (HostPattern::Exact(host.to_ascii_lowercase()), host.as_str()),
-        };
-        match target::authority(bare) {
-            Ok(authority) if authority.port.is_none() => hosts.push(pattern),
-            _ => {
+        match host_pattern(host) {
+            Some(pattern) => hosts.push(pattern),
+            None => {
                 let help = if host == "*" {
                     "without `hosts` a route matches every host"
                 } else {
@@ -146,6 +142,15 @@ pub(super) fn read(
     let headers = fields(&spec.headers, section, "headers", problems);
     let query = fields(&spec.query, section, "query", problems);
     Some((RouteMatch { name: name.to_owned(), hosts, methods, path, headers, query }, shape))
+}
+
+/// `app.example` or `*.app.example`.
+pub(super) fn host_pattern(host: &str) -> Option<HostPattern> {
+    let (pattern, bare) = match host.strip_prefix("*.") {
+        Some(rest) => (HostPattern::Suffix(format!(".{}", rest.to_ascii_lowercase())), rest),
+        None => (HostPattern::Exact(host.to_ascii_lowercase()), host),
+    };
+    target::authority(bare).is_ok_and(|authority| authority.port.is_none()).then_some(pattern)
 }
 
 fn no_method(method: &str, at: &Section, problems: &mut Problems) {
@@ -294,7 +299,7 @@ fn wildcard(key: &str, path: &str, at: &Section, problems: &mut Problems) -> Opt
 }
 
 /// A path to match must be written as a normalised request would have it: any other spelling never matches.
-fn normal(path: &str, written: &str, at: &Section, problems: &mut Problems) -> Option<()> {
+pub(super) fn normal(path: &str, written: &str, at: &Section, problems: &mut Problems) -> Option<()> {
     match target::target(path, target::Asterisk::Refuse) {
         Ok(normal) if normal.query.is_some() => {
             problems

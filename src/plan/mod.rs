@@ -4,10 +4,12 @@
 //! request holds the plan it began with until its end, so a reload never mixes two. What must survive a reload (limits, secrets,
 //! resolved names, metrics) lives in [`Process`] and is only referred to from here.
 
+mod conflicts;
 pub mod diff;
 mod files;
 pub mod listeners;
 pub mod matching;
+pub mod owners;
 pub mod route;
 pub mod router;
 pub mod schema;
@@ -29,6 +31,8 @@ use crate::names::{ListenerName, SecretName, UpstreamName};
 use crate::secret::{SecretProblem, SecretRef, SecretSlot, SecretStore};
 use crate::telemetry::Metrics;
 use crate::upstream::Resolver;
+
+use owners::Owners;
 
 pub use listeners::{Admin, AdminAddress, Listener, TlsFiles};
 pub use route::Route;
@@ -291,7 +295,7 @@ enum LogWord {
 /// The key of the main file that names further files, for [`crate::config::load`].
 pub const INCLUDE: &str = "include";
 
-const PLANNED: [&str; 4] = ["owners", "metrics", "plugins", "tracing"];
+const PLANNED: [&str; 3] = ["metrics", "plugins", "tracing"];
 
 fn compile(
     document: &Document,
@@ -319,8 +323,9 @@ fn compile(
     let secrets = Slots::read(&root, process, options, problems);
     let upstreams = upstreams::Declared::read(&root, &secrets, problems);
     let main_keys: Vec<&str> = keys_of::<schema::FileSpec>().iter().copied().chain(PLANNED).collect();
-    let files = files::read(document, &main_keys, problems);
-    let compiled = route::compile(&files, &upstreams, &secrets, process, options, problems);
+    let owners = Owners::read(&root, &upstreams, &secrets, problems);
+    let files = files::read(document, owners.as_ref(), &main_keys, problems);
+    let compiled = route::compile(&files, owners.as_ref(), &upstreams, &secrets, process, options, problems);
     let admin_token = admin
         .as_ref()
         .and_then(|admin| admin.token.as_ref())
@@ -495,7 +500,15 @@ impl Slots {
         at: &crate::config::Path,
         problems: &mut Problems,
     ) -> Option<Arc<SecretSlot>> {
-        let Some(slot) = self.slots.get(name) else {
+        let slot = self.check_name(name, at, problems)?;
+        self.used.borrow_mut().insert(name.to_owned());
+        slot.slot.clone()
+    }
+
+    /// Records an unknown name at `at`, where it is not used.
+    fn check_name(&self, name: &str, at: &crate::config::Path, problems: &mut Problems) -> Option<&Slot> {
+        let slot = self.slots.get(name);
+        if slot.is_none() {
             let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
             let problem = problems.error(codes::UNKNOWN_SECRET, at, format!("there is no secret `{name}`"));
             match upstreams::closest(name, &known) {
@@ -505,10 +518,8 @@ impl Slots {
                 }
                 None => problem.help(format!("declared are: `{}`", known.join("`, `"))),
             };
-            return None;
-        };
-        self.used.borrow_mut().insert(name.to_owned());
-        slot.slot.clone()
+        }
+        slot
     }
 
     fn names(&self) -> Vec<SecretName> {

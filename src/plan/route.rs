@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::files::{Owner, RouteFile};
-use super::router::{PathPattern, RouteMatch, RouteProblem, Router};
+use super::owners::{self, Claim, Owners};
+use super::router::{PathPattern, RouteMatch, Router};
 use super::upstreams::{Declared, Entry, UpstreamPlan};
-use super::{Options, Process, Slots, matching, schema};
+use super::{Options, Process, Slots, conflicts, matching, schema};
 use crate::config::{Problems, Section, codes};
 use crate::names::{NameError, RouteName, UpstreamName};
 use crate::policy::errors::Errors;
@@ -57,10 +58,11 @@ impl Route {
 }
 
 /// A route as far as the first pass reads it.
-struct Draft<'a> {
-    name: RouteName,
-    section: Section,
-    matched: RouteMatch,
+pub(super) struct Draft<'a> {
+    pub(super) name: RouteName,
+    pub(super) section: Section,
+    pub(super) owner: &'a Owner,
+    pub(super) matched: RouteMatch,
     shape: PathShape,
     upstream: Option<&'a Entry>,
 }
@@ -82,6 +84,7 @@ type Compiled = (Vec<Arc<Route>>, Router, BTreeMap<UpstreamName, Arc<UpstreamPla
 /// Compiles all routes; `None` where a mistake makes that impossible.
 pub(super) fn compile(
     files: &[RouteFile],
+    owners: Option<&Owners>,
     declared: &Declared,
     secrets: &Slots,
     process: &Process,
@@ -99,21 +102,24 @@ pub(super) fn compile(
         .filter_map(|(owner, item)| {
             let name = name(item, owner, problems);
             names.extend(name.clone().map(|name| (name, item)));
-            draft(item, name, declared, secrets, process, problems)
+            draft(item, name, owner, declared, secrets, process, problems)
         })
         .collect();
-    duplicate_names(&names, problems);
+    conflicts::duplicate_names(&names, problems);
 
     let matches: Vec<RouteMatch> = drafts.iter().map(|draft| draft.matched.clone()).collect();
     let router = match Router::build(&matches) {
         Ok(router) => Some(router),
         Err(found) => {
             for problem in found {
-                report(&problem, &drafts, problems);
+                conflicts::report(&problem, &drafts, problems);
             }
             None
         }
     };
+    if router.is_some() {
+        conflicts::warn_of_crossings(&drafts, owners, problems);
+    }
     let upstreams = declared.build(process, options, problems);
     let reverse = reverse_maps(&drafts);
     let mut routes = Vec::with_capacity(drafts.len());
@@ -126,6 +132,7 @@ pub(super) fn compile(
 fn draft<'a>(
     section: &Section,
     name: Option<RouteName>,
+    owner: &'a Owner,
     declared: &'a Declared,
     secrets: &Slots,
     process: &Process,
@@ -145,9 +152,19 @@ fn draft<'a>(
     let target = target(section, declared, problems);
     let matched =
         matching::read(section.get("match").as_ref(), name.as_ref().map_or("", RouteName::as_str), problems);
+    if let Some(grant) = owner.grant() {
+        let upstream = section.get("upstream");
+        let upstream = upstream.as_ref().and_then(|name| name.value().as_str());
+        let claim = Claim {
+            section,
+            matched: matched.as_ref().map(|(matched, _)| matched),
+            upstream: upstream.filter(|name| declared.is_declared(name)),
+        };
+        owners::check(grant, &claim, problems);
+    }
     if name.is_none() || target.is_none() || matched.is_none() {
         let shape = matched.map(|(_, shape)| shape);
-        check_policies(section, shape, target.flatten(), secrets, process, problems);
+        check_policies(section, owner, shape, target.flatten(), secrets, process, problems);
         return None;
     }
     let (name, (matched, shape), upstream) = (name?, matched?, target?);
@@ -166,13 +183,14 @@ fn draft<'a>(
             )
             .help("name the part of it that the app needs, such as `prefix: /api/weather`");
     }
-    Some(Draft { name, section: section.clone(), matched, shape, upstream })
+    Some(Draft { name, section: section.clone(), owner, matched, shape, upstream })
 }
 
 /// Checks the policies of a route that cannot be compiled for another reason, so that all its mistakes are told at once. Where the
 /// upstream or the path is the mistake, what hangs on it is not judged.
 fn check_policies(
     section: &Section,
+    owner: &Owner,
     shape: Option<PathShape>,
     upstream: Option<&Entry>,
     secrets: &Slots,
@@ -197,6 +215,7 @@ fn check_policies(
         problems,
         settings: Settings::default(),
         limit_names: Vec::new(),
+        quotas: Vec::new(),
     };
     for kind in
         KINDS.iter().filter(|kind| kind.place == Place::Route && (knows_path || kind.key != "rewrite"))
@@ -206,6 +225,13 @@ fn check_policies(
             // Only its mistakes are wanted.
             let _ = (kind.compile)(written.as_ref(), &mut build);
         }
+    }
+    check_limits(section, owner, &mut build);
+}
+
+fn check_limits(section: &Section, owner: &Owner, build: &mut Build<'_>) {
+    if let Some(grant) = owner.grant() {
+        owners::check_limits(grant, section, &build.quotas, build.settings.cache.as_ref(), build.problems);
     }
 }
 
@@ -222,7 +248,7 @@ fn name(section: &Section, owner: &Owner, problems: &mut Problems) -> Option<Rou
     let text = at.decode::<String>(problems)?;
     let parsed = match owner {
         Owner::Platform => RouteName::parse(&text),
-        Owner::Team(team) => RouteName::of_team(team, &text),
+        Owner::Team(team) => RouteName::of_team(&team.name, &text),
         // Whether it is a name can be told; what the route is called cannot.
         Owner::Unknown => RouteName::parse(&text),
     };
@@ -273,66 +299,6 @@ fn target<'a>(
                 format!("a route leads to one place, found `{}`", several.join("` and `")),
             );
             None
-        }
-    }
-}
-
-fn duplicate_names(names: &[(RouteName, &Section)], problems: &mut Problems) {
-    let mut seen: BTreeMap<&RouteName, &Section> = BTreeMap::new();
-    for (name, section) in names {
-        if let Some(first) = seen.get(name) {
-            problems
-                .error(codes::DUPLICATE_NAME, section.path(), format!("two routes are called `{name}`"))
-                .related(first.path(), "the other one");
-        } else {
-            seen.insert(name, section);
-        }
-    }
-}
-
-fn report(problem: &RouteProblem, drafts: &[Draft<'_>], problems: &mut Problems) {
-    let place = |index: usize| {
-        drafts.get(index).map(|draft| draft.section.get("match").unwrap_or_else(|| draft.section.clone()))
-    };
-    let name = |index: usize| drafts.get(index).map_or("?", |draft| draft.name.as_str());
-    match problem {
-        RouteProblem::Conflict { a, b } => {
-            if let (Some(first), Some(second)) = (place(*a), place(*b)) {
-                problems
-                    .error(
-                        codes::CONFLICTING_ROUTES,
-                        second.path(),
-                        format!("`{}` and `{}` match the very same requests", name(*a), name(*b)),
-                    )
-                    .related(first.path(), "the same match")
-                    .help("remove one of them, or tell them apart by host, method, path, header or query");
-            }
-        }
-        RouteProblem::Unreachable { route, by } => {
-            if let (Some(lost), Some(winner)) = (place(*route), place(*by)) {
-                problems
-                    .error(
-                        codes::UNREACHABLE_ROUTE,
-                        lost.path(),
-                        format!("no request reaches `{}`: `{}` takes them all", name(*route), name(*by)),
-                    )
-                    .related(winner.path(), "matches everything that the other one does")
-                    .help("remove one of them, or match a longer or more exact path; the order in the file does not count");
-            }
-        }
-        RouteProblem::BadPath { route, why } | RouteProblem::BadTemplate { route, why } => {
-            if let Some(at) = place(*route) {
-                let at = at.get("path").unwrap_or(at);
-                problems.error(codes::BAD_PATTERN, at.path(), why.to_string());
-            }
-        }
-        RouteProblem::BadRegex { route, why } => {
-            if let Some(at) = place(*route) {
-                let at = at.get("path").unwrap_or(at);
-                // The last line says what; the ones before draw the pattern.
-                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                problems.error(codes::BAD_PATTERN, at.path(), format!("this is no pattern: {why}"));
-            }
         }
     }
 }
@@ -411,6 +377,11 @@ fn route(
         .collect();
     // Names were checked where the upstream was read; a slot that is missing here was reported there.
     let secret = |name: &str| secrets.get(name, draft.section.path(), &mut Problems::new());
+    let names = std::cell::RefCell::new(Vec::new());
+    let named = |name: &str| {
+        names.borrow_mut().push(name.to_owned());
+        secret(name)
+    };
     let mut build = Build {
         route: &draft.name,
         path: draft.shape.clone(),
@@ -421,9 +392,12 @@ fn route(
         problems,
         settings: Settings::default(),
         limit_names: Vec::new(),
+        quotas: Vec::new(),
     };
     let mut chain = Chain::default();
     for kind in KINDS {
+        // The upstream's own secrets are the platform's; those that a route's policy names are the team's to be granted.
+        build.secret = if kind.place == Place::Route { &named } else { &secret };
         let section = match kind.place {
             Place::Route => lookup(&draft.section, kind.key),
             Place::Upstream => draft.upstream.and_then(|entry| lookup(&entry.section, kind.key)),
@@ -432,7 +406,11 @@ fn route(
         if let Some(policy) = (kind.compile)(section.as_ref(), &mut build) {
             chain.push(kind, policy);
         }
+        if let (Some(grant), Some(section)) = (draft.owner.grant(), section) {
+            owners::check_secrets(grant, &section, names.take(), build.problems);
+        }
     }
+    check_limits(&draft.section, draft.owner, &mut build);
     let limit_names: Vec<&str> = build.limit_names.iter().map(String::as_str).collect();
     let metrics = process.metrics.route(draft.name.as_str(), &limit_names);
     Route {

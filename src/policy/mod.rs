@@ -193,6 +193,8 @@ pub struct Build<'a> {
     pub settings: Settings,
     /// The names of the rate limits, in order: the index is the one that the metrics know.
     pub limit_names: Vec<String>,
+    /// The rate limits as they will be kept, each where it is written.
+    pub quotas: Vec<(Section, limit::Quota)>,
 }
 
 impl Build<'_> {

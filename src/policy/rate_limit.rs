@@ -128,9 +128,11 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
                 .related(first.at("name").path(), "the other one");
             continue;
         }
+        let quota = Quota::new(spec.requests, spec.window.0, spec.burst.unwrap_or(spec.requests));
+        build.quotas.push((entry.clone(), quota));
         let limit = Limit {
             id: limit_id(build.route.as_str(), name.as_str()),
-            quota: Quota::new(spec.requests, spec.window.0, spec.burst.unwrap_or(spec.requests)),
+            quota,
             subject: spec.key.unwrap_or(Subject::ClientIp),
             name,
         };

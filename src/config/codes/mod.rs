@@ -60,6 +60,16 @@ codes! {
     CLEARTEXT_SECRET = "PC0604": "a secret that would travel without encryption";
     PRIVATE_ADDRESS = "PC0605": "an upstream at a private address without `allowPrivate`";
     NOT_FOR_TEAMS = "PC0701": "a block in a team's file that belongs into the main file";
+    UNKNOWN_TEAM = "PC0702": "a file of a team that `owners` does not name";
+    PATH_NOT_GRANTED = "PC0703": "a route that matches paths which its team is not granted";
+    HOST_NOT_GRANTED = "PC0704": "a route that matches hosts which its team is not granted";
+    UPSTREAM_NOT_GRANTED = "PC0705": "a route that uses an upstream which its team is not granted";
+    SECRET_NOT_GRANTED = "PC0706": "a route that names a secret which its team is not granted";
+    RATE_NOT_GRANTED = "PC0707": "a route that lets more requests through than its team is granted";
+    TTL_NOT_GRANTED = "PC0708": "a route that stores answers for longer than its team is granted";
+    OVERLAPPING_GRANTS = "PC0709": "two teams that are granted the same prefix";
+    CROSSING_TEAMS = "PC0710": "a route that takes requests from a route of another team";
+    NO_OWNERS = "PC0711": "files of teams without `owners` that say what each team may do";
 }
 
 /// A code with what it means.

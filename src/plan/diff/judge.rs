@@ -8,6 +8,7 @@ use super::parts::{Part, PartKind, Parts};
 use super::risk::{Kind, Mark};
 use super::rows::{HUGE, Judge};
 use super::value::Value;
+use crate::config::Rate;
 use crate::limit::Quota;
 
 /// The two documents.
@@ -47,6 +48,33 @@ pub fn setting(judge: Judge, old: Option<&Value>, new: Option<&Value>) -> Vec<Ma
         Judge::Flag(on, off) => vec![Mark::plain(if is_true(new) { on } else { off })],
         Judge::On(on) => is_true(new).then(|| Mark::plain(on)).into_iter().collect(),
         Judge::Changed(kind) => vec![Mark::plain(kind)],
+        Judge::Gained(kind) => gained(old, new, kind),
+        Judge::Bound(kind) => exceeds(old, new).then(|| Mark::plain(kind)).into_iter().collect(),
+    }
+}
+
+/// What came into a list of which the absence names everything.
+fn gained(old: Option<&Value>, new: Option<&Value>, kind: Kind) -> Vec<Mark> {
+    let mut marks = lists(old, new, kind, kind);
+    let came = match (members(old), members(new)) {
+        (Some(was), Some(is)) => !is.is_subset(&was),
+        (was, is) => was.is_some() && is.is_none(),
+    };
+    // What left the list comes last, and means nothing here.
+    marks.truncate(usize::from(came));
+    marks
+}
+
+/// Whether a bound, of which the absence is none, is higher than it was.
+fn exceeds(old: Option<&Value>, new: Option<&Value>) -> bool {
+    let rate = |value: &Value| value.to_string().parse::<Rate>().ok();
+    match (old, new) {
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => match (rate(old), rate(new)) {
+            (Some(old), Some(new)) => !old.covers(new.requests.get(), new.window),
+            _ => new.magnitude() > old.magnitude(),
+        },
+        (None, _) => false,
     }
 }
 

@@ -55,6 +55,7 @@ kinds! {
     BodyLimitRaised Risk "body-limit-raised" "larger request bodies are taken"
     MatchWidened Risk "match-widened" "the route takes requests that it did not take before"
     TeamTakeover Risk "team-takeover" "requests that one team's route answered are now answered by another team's"
+    GrantWidened Risk "grant-widened" "a team's file may claim more than before"
     HeaderForwarded Risk "header-forwarded" "a header of the client now reaches the upstream"
     CookieForwarded Risk "cookie-forwarded" "a cookie of the client now reaches the upstream"
     QueryForwarded Risk "query-forwarded" "query parameters that were dropped now reach the upstream"

@@ -46,6 +46,10 @@ pub enum Judge {
     On(Kind),
     /// Any change is this.
     Changed(Kind),
+    /// A list that got more is this; without the list everything is in it.
+    Gained(Kind),
+    /// A bound that is higher, or gone, is this.
+    Bound(Kind),
 }
 
 /// A change by this factor is a large one.
@@ -68,6 +72,11 @@ fn nothing(_: &Part, _: &[&str]) -> Option<Value> {
     Some(Value::Set(BTreeSet::new()))
 }
 
+/// Nothing to a team that no grant names; everything where there are no grants.
+fn granted(part: &Part, _: &[&str]) -> Option<Value> {
+    part.leaves.keys().any(|key| key.starts_with("owners.")).then(|| Value::Set(BTreeSet::new()))
+}
+
 fn no(_: &Part, _: &[&str]) -> Option<Value> {
     Some(Value::Flag(false))
 }
@@ -80,7 +89,7 @@ fn text(text: &str) -> Option<Value> {
     Some(Value::Text(text.to_owned()))
 }
 
-use Judge::{Amount, Changed, Flag, Large, List, Neutral, On, Taken};
+use Judge::{Amount, Bound, Changed, Flag, Gained, Large, List, Neutral, On, Taken};
 
 /// What stands at the top and belongs to no part of its own.
 pub const GATEWAY: &[Row] = &[
@@ -90,6 +99,13 @@ pub const GATEWAY: &[Row] = &[
     row("accessLog", Form::Whole, |_, _| text("stdout"), Neutral),
     row("shutdown.grace", Form::Any, |_, _| Some(Value::Span(DEFAULT_GRACE)), Neutral),
     row("shutdown.delay", Form::Any, zero, Neutral),
+    row("owners.*.prefixes", Form::Set, granted, Gained(Kind::GrantWidened)),
+    row("owners.*.hosts", Form::CaselessSet, none, Gained(Kind::GrantWidened)),
+    row("owners.*.upstreams", Form::Set, granted, Gained(Kind::GrantWidened)),
+    row("owners.*.secrets", Form::Set, granted, Gained(Kind::GrantWidened)),
+    row("owners.*.maxRate", Form::Any, none, Bound(Kind::GrantWidened)),
+    row("owners.*.maxTtl", Form::Any, none, Bound(Kind::GrantWidened)),
+    row("owners.*.codeowners", Form::Set, nothing, Neutral),
 ];
 
 /// `admin`.

@@ -18,7 +18,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{CacheSpec, LogFileSpec, LogWord, SecretSpec, ShutdownSpec, listeners, matching, upstreams};
+use super::{
+    CacheSpec, LogFileSpec, LogWord, SecretSpec, ShutdownSpec, listeners, matching, owners, upstreams,
+};
 use crate::config::keys_of;
 use crate::names::{RouteName, SecretName, TeamName, UpstreamName};
 use crate::policy::{self, KINDS, Kind, Place};
@@ -53,6 +55,10 @@ pub(super) struct FileSpec {
     /// within one name; the files are sorted by name. Default: none.
     #[schemars(example = ["routes.d/*.yaml"])]
     include: Option<Vec<String>>,
+    /// What each team's file may claim; the rest is refused. Written at all, it names every team that may have routes. Without it every
+    /// team may do everything.
+    #[schemars(with = "Option<BTreeMap<TeamName, owners::GrantSpec>>")]
+    owners: Option<BTreeMap<String, owners::GrantSpec>>,
     /// What clients may ask for, and what happens then. The most specific match wins, wherever it stands in this list. Only where files
     /// are included may a file do without.
     #[schemars(with = "Option<Vec<WithKinds<RouteSpec>>>", length(max = super::route::MAX_ROUTES))]

@@ -93,6 +93,16 @@ impl Declared {
     /// The upstream that a route names; a name that nobody declared is recorded.
     pub fn get(&self, name: &str, at: &Section, problems: &mut Problems) -> Option<&Entry> {
         self.used.borrow_mut().insert(name.to_owned());
+        self.check_name(name, at, problems)
+    }
+
+    /// Whether it is declared, mistakes or not.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.broken.contains(name)
+    }
+
+    /// The same as [`Self::get`] for a name that is not used where it stands.
+    pub(super) fn check_name(&self, name: &str, at: &Section, problems: &mut Problems) -> Option<&Entry> {
         if let Some(entry) = self.entries.get(name) {
             return Some(entry);
         }
