@@ -93,6 +93,23 @@ const GOLDEN: &[(&str, &[&str])] = &[
     ("bad_path", &["GET", "https://shop.example/api/a%2Fb"]),
     ("no_host", &["GET", "/api/weather/ulm"]),
     ("cannot_be_sent", &["GET", "https://shop.example/api/weather/ulm", "-H", "Connection: host"]),
+    (
+        "too_many_headers",
+        &[
+            "GET",
+            "http://app.example/weather",
+            "-H",
+            "A: 1",
+            "-H",
+            "B: 2",
+            "-H",
+            "C: 3",
+            "-H",
+            "D: 4",
+            "--config",
+            "api_only.yaml",
+        ],
+    ),
     ("unknown_listener", &["GET", "https://shop.example/", "--listener", "private"]),
     ("no_url", &["GET", "shop.example/"]),
 ];
@@ -197,6 +214,47 @@ fn every_route_that_we_hand_out_is_explained() {
         }
     }
     assert!(routes >= 15, "{routes} routes");
+}
+
+#[test]
+fn a_route_of_a_team_is_told_with_its_own_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    write(
+        "gate.yaml",
+        "version: 1
+listeners: [{ name: public, address: \"127.0.0.1:8080\" }]
+include: [teams/*.yaml]
+upstreams: { vendor: { url: https://api.vendor.example } }
+",
+    );
+    write(
+        "teams/shop.yaml",
+        "team: shop
+routes:
+  - name: prices
+    match: { path: { prefix: /shop/prices } }
+    upstream: vendor
+    rateLimit: { requests: 10, window: 1s }
+",
+    );
+    let arguments = ["GET", "http://a.example/shop/prices/7", "--format", "json", "--config", "gate.yaml"];
+    let output = explain(folder.path(), &arguments);
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(told["outcome"]["route"], "shop/prices");
+    assert_eq!(told["route"]["place"], "teams/shop.yaml:3");
+    let place = |key: &str| {
+        let steps = told["steps"].as_array().into_iter().flatten();
+        steps.filter(|step| step["key"] == key).map(|step| step["place"].clone()).next()
+    };
+    assert_eq!(place("rateLimit"), Some("teams/shop.yaml:6".into()));
+    assert_eq!(place("upstream"), Some("teams/shop.yaml:5".into()));
+    assert_eq!(place("request.body"), Some("gate.yaml:4".into()), "the kind belongs to the upstream's owner");
 }
 
 #[test]

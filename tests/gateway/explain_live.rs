@@ -108,6 +108,28 @@ fn what_is_stored_is_told_with_its_age() {
 }
 
 #[test]
+fn a_variant_is_stored_for_the_requests_that_choose_it() {
+    let origin = Origin::start(|_| response(200, &[("Vary", "Accept-Language")], b"{}"));
+    let gateway = setup().start(&yaml(HEAD, &origin));
+    let stored = |language: &str| {
+        let asked = format!(
+            "{{\"method\": \"GET\", \"url\": \"http://app.example/kept/v\", \"headers\": [[\"Accept-Language\", \"{language}\"]]}}"
+        );
+        gateway.admin_post("/explain", &asked).json()["live"]["now"]["cache"]["stored"].clone()
+    };
+    let get =
+        |language: &str| gateway.request("GET", "/kept/v", &[("Accept-Language", language)], b"").status;
+    assert_eq!(
+        (stored("de"), get("de"), stored("de"), stored("en")),
+        (false.into(), 200, true.into(), false.into())
+    );
+    assert_eq!(
+        (get("en"), stored("en"), stored("de"), stored("fr")),
+        (200, true.into(), true.into(), false.into())
+    );
+}
+
+#[test]
 fn endpoints_secrets_and_the_file_are_told() {
     let origin = origin();
     let gateway = setup().start(&yaml(HEAD, &origin));

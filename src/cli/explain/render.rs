@@ -8,12 +8,12 @@ use crate::proxy::explain::{Explanation, NearMiss, Outcome, Step, Verdict};
 pub(super) fn human(told: &Explanation) -> String {
     let mut out = String::new();
     let request = &told.request;
-    let target = if request.host.is_empty() || request.target == "*" {
-        request.target.clone()
+    let url = if request.url.starts_with('/') && !request.host.is_empty() {
+        format!("{}://{}{}", request.scheme, request.host, request.url)
     } else {
-        format!("{}://{}{}", request.scheme, host(told), request.target)
+        request.url.clone()
     };
-    line(&mut out, &format!("{} {target}", request.method));
+    line(&mut out, &format!("{} {url}", request.method));
     line(&mut out, &format!("=> {}", verdict(&told.outcome)));
     if let Some(live) = &told.live {
         let file = match live.same_as_file {
@@ -54,12 +54,6 @@ pub(super) fn human(told: &Explanation) -> String {
 
 fn is_spent(limit: &serde_json::Value) -> bool {
     limit.get("allowed") == Some(&serde_json::Value::Bool(false))
-}
-
-/// The host as it was asked for.
-fn host(told: &Explanation) -> String {
-    let key = told.outcome.decisions.get("cache").and_then(|cache| cache.get("key")?.get("host")?.as_str());
-    key.map_or_else(|| told.request.host.clone(), str::to_owned)
 }
 
 fn verdict(outcome: &Outcome) -> String {

@@ -46,7 +46,9 @@ pub struct Understood {
     pub listener: String,
     /// The method.
     pub method: String,
-    /// The target as it was asked for.
+    /// The URL or path as it was asked for.
+    pub url: String,
+    /// The target of the request line.
     pub target: String,
     /// `http` or `https`, as the client's side sees it.
     pub scheme: String,

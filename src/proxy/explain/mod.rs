@@ -68,7 +68,7 @@ pub fn explain(
     } else {
         teller.journey(listener, &wanted.head()?);
     }
-    Ok(teller.finish(wanted.method, &wanted.target))
+    Ok(teller.finish(asked, &wanted.target))
 }
 
 /// Collects what is told.
@@ -325,14 +325,15 @@ impl<'a> Teller<'a> {
         outcome.answer = answer(reply, &self.exchange, outcome.route.as_deref());
     }
 
-    fn finish(self, method: &str, target: &str) -> Explanation {
+    fn finish(self, asked: &Asked, target: &str) -> Explanation {
         let exchange = self.exchange;
         let live = self.live.map(|live| live.now(self.plan, self.now));
         Explanation {
             version: VERSION,
             request: Understood {
                 listener: exchange.listener.to_string(),
-                method: method.to_owned(),
+                method: asked.method.clone(),
+                url: asked.url.clone(),
                 target: target.to_owned(),
                 scheme: exchange.scheme.as_str().to_owned(),
                 host: exchange.host,
