@@ -106,6 +106,11 @@ fn compared(old: &str, new: &str, requests: &[Asked]) -> (Diff, bool) {
     let same = requests.iter().all(|asked| {
         let outcome = |plan: &Plan| {
             let outcome = server::explain(plan, asked, None).expect("a request").outcome;
+            assert_eq!(
+                outcome,
+                server::outcome(plan, asked).expect("a request"),
+                "one answer, however it is asked"
+            );
             unordered(&serde_json::to_value(outcome).expect("JSON"))
         };
         outcome(&old_plan) == outcome(&new_plan)

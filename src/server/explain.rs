@@ -2,7 +2,7 @@
 
 use super::listen;
 use crate::plan::Plan;
-use crate::proxy::explain::{self, AskError, Asked, Explanation, Live};
+use crate::proxy::explain::{self, AskError, Asked, Explanation, Live, Outcome};
 
 /// Tells what happens to a request under a plan.
 ///
@@ -10,4 +10,12 @@ use crate::proxy::explain::{self, AskError, Asked, Explanation, Live};
 /// [`AskError`] where there is no such request.
 pub fn explain(plan: &Plan, asked: &Asked, live: Option<&Live<'_>>) -> Result<Explanation, AskError> {
     explain::explain(plan, asked, &listen::refusal, live)
+}
+
+/// The part of it that two configurations are compared by, quick enough for every request of a log.
+///
+/// # Errors
+/// [`AskError`] where there is no such request.
+pub fn outcome(plan: &Plan, asked: &Asked) -> Result<Outcome, AskError> {
+    explain::outcome(plan, asked, &listen::refusal)
 }

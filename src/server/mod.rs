@@ -17,7 +17,7 @@ use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use tokio::task::JoinSet;
 
-pub use explain::explain;
+pub use explain::{explain, outcome};
 pub use state::{Load, State};
 
 use crate::cache::Zone;

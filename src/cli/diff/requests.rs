@@ -128,7 +128,7 @@ fn ask(plan: &Plan, request: &Logged, names: &Names) -> Option<Outcome> {
         from: None,
         listener,
     };
-    Some(server::explain(plan, &asked, None).ok()?.outcome)
+    server::outcome(plan, &asked).ok()
 }
 
 /// What this comparison cannot see.

@@ -49,11 +49,30 @@ pub fn explain(
     door: Door<'_>,
     live: Option<&Live<'_>>,
 ) -> Result<Explanation, AskError> {
+    tell(plan, asked, door, live, near::MOST)
+}
+
+/// The same, as far as two configurations are compared by it: quick enough for every request of a log.
+///
+/// # Errors
+/// [`AskError`] where there is no such request.
+pub fn outcome(plan: &Plan, asked: &Asked, door: Door<'_>) -> Result<Outcome, AskError> {
+    tell(plan, asked, door, None, 0).map(|explanation| explanation.outcome)
+}
+
+/// `most_near`: how many near misses are told. To find them every route is looked at.
+fn tell(
+    plan: &Plan,
+    asked: &Asked,
+    door: Door<'_>,
+    live: Option<&Live<'_>>,
+    most_near: usize,
+) -> Result<Explanation, AskError> {
     let wanted = asked::Request::of(plan, asked)?;
     let listener = wanted.listener;
     let scheme = if listener.tls.is_empty() { Scheme::Http } else { Scheme::Https };
     let exchange = Exchange::begin(listener.name.clone(), SocketAddr::new(wanted.peer, 0), scheme);
-    let mut teller = Teller::new(plan, live, exchange);
+    let mut teller = Teller::new(plan, live, exchange, most_near);
     teller.exchange.path.clone_from(&wanted.target);
     let place = plan.listener_section(&listener.name);
     let scheme = scheme.as_str();
@@ -76,6 +95,7 @@ struct Teller<'a> {
     plan: &'a Plan,
     live: Option<&'a Live<'a>>,
     exchange: Exchange,
+    most_near: usize,
     /// As it came: parameters that are no part of a cache key leave the exchange.
     query: Option<String>,
     outcome: Outcome,
@@ -126,7 +146,7 @@ impl Written {
 const BY_KIND: [&str; 5] = ["request.body", "upgrade", "request", "response.errors", "response.headers"];
 
 impl<'a> Teller<'a> {
-    fn new(plan: &'a Plan, live: Option<&'a Live<'a>>, exchange: Exchange) -> Self {
+    fn new(plan: &'a Plan, live: Option<&'a Live<'a>>, exchange: Exchange, most_near: usize) -> Self {
         let outcome = Outcome {
             verdict: Verdict::Refused,
             status: None,
@@ -137,8 +157,8 @@ impl<'a> Teller<'a> {
             sent: None,
             decisions: BTreeMap::new(),
         };
-        let (near, steps) = (Vec::new(), Vec::new());
-        Self { plan, live, exchange, query: None, outcome, route: None, near, steps, now: BTreeMap::new() }
+        let (near, steps, now) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { plan, live, exchange, most_near, query: None, outcome, route: None, near, steps, now }
     }
 
     fn counters(&self) -> Counters {
@@ -172,7 +192,10 @@ impl<'a> Teller<'a> {
             return self.answered(Verdict::Refused, &refusal.reply);
         }
         let found = request::route(self.plan, &mut self.exchange, &head.headers);
-        let near = self.plan.near(&self.exchange, &head.headers, near::MOST);
+        let near = match self.most_near {
+            0 => Vec::new(),
+            most => self.plan.near(&self.exchange, &head.headers, most),
+        };
         let rivals = near.iter().filter(|near| words::is_rival(near)).count();
         let route = match found {
             Ok(route) => route,
