@@ -216,6 +216,32 @@ fn every_route_that_we_hand_out_is_explained() {
     assert!(routes >= 15, "{routes} routes");
 }
 
+/// A policy that decides something and does not say what would be a hole in every explanation.
+#[test]
+fn no_policy_is_silent() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let file = Path::new(ROOT).join("conf/portcullis.yaml");
+    let loaded = portcullis::server::Load::assumed(&file, &portcullis::plan::Process::new());
+    let (plan, _) = loaded.unwrap_or_else(|report| panic!("{}", report.human()));
+    let head = pingora::http::RequestHeader::build("GET", b"/", None).expect("a head");
+    let listener = plan.listeners[0].name.clone();
+    let peer = ([127, 0, 0, 1], 1).into();
+    let exchange = portcullis::exchange::Exchange::begin(listener, peer, portcullis::exchange::Scheme::Http);
+    let telling = portcullis::policy::Telling {
+        exchange: &exchange,
+        heads: Some((&head, &head)),
+        counters: portcullis::policy::Counters::None,
+    };
+    let mut told = std::collections::BTreeSet::new();
+    for (kind, policy) in plan.routes.iter().flat_map(|route| route.chain.iter()) {
+        let words = policy.explain(&telling).map(|told| told.words).unwrap_or_default();
+        assert!(!words.is_empty(), "`{}` says nothing", kind.key);
+        told.insert(kind.key);
+    }
+    assert!(told.len() >= 9, "the reference has them all: {told:?}");
+}
+
 #[test]
 fn a_route_of_a_team_is_told_with_its_own_file() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use super::listen::{CertificateFiles, Certificates};
 use crate::config::{self, Document, Report};
 use crate::exchange::target;
-use crate::names::ListenerName;
 use crate::plan::diff::Fixed;
 use crate::plan::listeners::FileMistake;
 use crate::plan::{self, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
@@ -133,7 +132,8 @@ pub struct State {
     certificates: Vec<Arc<Certificates>>,
     /// What the process was started with, whatever the file says since.
     fixed: Fixed,
-    listeners: Vec<ListenerName>,
+    /// As they were bound.
+    listeners: Vec<Listener>,
     draining: AtomicBool,
     closing: watch::Sender<bool>,
 }
@@ -152,7 +152,7 @@ impl State {
             config,
             certificates,
             fixed: Fixed::of(&plan),
-            listeners: plan.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            listeners: plan.listeners.clone(),
             shared,
             draining: AtomicBool::new(false),
             closing,
@@ -217,7 +217,7 @@ impl State {
         routes.insert(NO_ROUTE);
         let upstreams: HashSet<&str> = plan.upstreams.keys().map(|name| name.as_str()).collect();
         // Listeners are the process's, whatever the new file says of them.
-        let listeners: HashSet<&str> = self.listeners.iter().map(ListenerName::as_str).collect();
+        let listeners: HashSet<&str> = self.listeners.iter().map(|listener| listener.name.as_str()).collect();
         metrics.retain(&routes, &upstreams, &listeners);
         process.retain_secrets(&plan.secrets.iter().map(|name| name.as_str()).collect());
         for slot in self.shared.process.secrets.slots() {
@@ -341,8 +341,11 @@ impl State {
     /// [`AskError`] where there is no such request.
     pub fn explain(&self, asked: &Asked) -> Result<Explanation, AskError> {
         let file = config::load(&self.config, plan::INCLUDE).ok();
-        let live =
-            Live { zone: self.shared.zone, file_fingerprint: file.map(|document| document.fingerprint()) };
+        let live = Live {
+            zone: self.shared.zone,
+            listeners: &self.listeners,
+            file_fingerprint: file.map(|document| document.fingerprint()),
+        };
         super::explain(&self.shared.plan.load_full(), asked, Some(&live))
     }
 

@@ -149,6 +149,28 @@ fn endpoints_secrets_and_the_file_are_told() {
     );
 }
 
+/// A reload changes no listener, so nothing else may be told of one that runs.
+#[test]
+fn a_listener_is_told_as_it_was_bound() {
+    let origin = origin();
+    let gateway = setup().start(&yaml(HEAD, &origin));
+    let told = || {
+        let asked = "{\"method\": \"GET\", \"url\": \"http://app.example/kept\", \"headers\": [[\"X-Forwarded-For\", \"192.0.2.7\"]]}";
+        gateway.admin_post("/explain", asked).json()
+    };
+    let before = told();
+    assert_eq!(before["request"]["client"], "127.0.0.1");
+    let trusting = HEAD.replace("127.0.0.1:0\" }]", "127.0.0.1:0\", trustedProxies: [\"127.0.0.0/8\"] }]");
+    gateway.write_config(&yaml(&trusting, &origin));
+    gateway.signal("HUP");
+    eventually!(
+        told()["live"]["fingerprint"] != before["live"]["fingerprint"],
+        "the reload: {}",
+        gateway.stderr()
+    );
+    assert_eq!(told()["request"]["client"], "127.0.0.1", "it trusts nobody until the next start");
+}
+
 #[test]
 fn a_socket_file_and_a_token_are_enough() {
     let origin = origin();

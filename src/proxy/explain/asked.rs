@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::Scheme;
-use crate::plan::{Listener, Plan};
+use crate::plan::Listener;
 
 /// A request that somebody asks about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,13 +72,13 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn of(plan: &'a Plan, asked: &'a Asked) -> Result<Self, AskError> {
+    pub(super) fn of(listeners: &'a [Listener], asked: &'a Asked) -> Result<Self, AskError> {
         let texts = asked.headers.iter().flat_map(|(name, value)| [name, value]);
         if texts.chain([&asked.method, &asked.url]).any(|text| text.contains(['\r', '\n', '\0'])) {
             return Err(AskError::LineBreak);
         }
         let url = Url::parse(&asked.url).ok_or_else(|| AskError::NoUrl(asked.url.clone()))?;
-        let (listener, chosen) = listener(plan, asked, url.as_ref())?;
+        let (listener, chosen) = listener(listeners, asked, url.as_ref())?;
         let has_host = asked.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
         let host = url.as_ref().filter(|_| !has_host).map(|url| ("host", url.authority.to_owned()));
         let fields = asked.headers.iter().map(|(name, value)| (name.as_str(), value.clone()));
@@ -150,11 +150,10 @@ impl<'a> Url<'a> {
 
 /// The listener that the request comes in by, and why this one.
 fn listener<'a>(
-    plan: &'a Plan,
+    all: &'a [Listener],
     asked: &Asked,
     url: Option<&Url<'_>>,
 ) -> Result<(&'a Listener, String), AskError> {
-    let all = &plan.listeners;
     let names = || all.iter().map(|listener| listener.name.to_string()).collect();
     if let Some(name) = &asked.listener {
         let found = all.iter().find(|listener| listener.name.as_str() == name);
@@ -164,7 +163,7 @@ fn listener<'a>(
     let is_tls =
         |listener: &&Listener| url.is_none_or(|url| (url.scheme == Scheme::Https) != listener.tls.is_empty());
     let by_port = |listener: &&Listener| url.is_some_and(|url| listener.address.port() == url.port());
-    if let [only] = all.as_slice() {
+    if let [only] = all {
         let but = match url {
             Some(url) if !is_tls(&only) => format!(", though it does not speak {}", url.scheme.as_str()),
             _ => String::new(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::explanation::Now;
 use crate::cache::Zone;
 use crate::exchange::Exchange;
-use crate::plan::{Plan, Route, UpstreamPlan};
+use crate::plan::{Listener, Plan, Route, UpstreamPlan};
 use crate::policy::Told;
 use crate::policy::told::span;
 use crate::proxy::cache;
@@ -18,6 +18,8 @@ use crate::proxy::cache;
 pub struct Live<'a> {
     /// Its cache.
     pub zone: &'a Zone,
+    /// Its listeners as they were bound: a reload changes none.
+    pub listeners: &'a [Listener],
     /// The fingerprint of the files on disk, where they can be read.
     pub file_fingerprint: Option<u64>,
 }

@@ -68,7 +68,8 @@ fn tell(
     live: Option<&Live<'_>>,
     most_near: usize,
 ) -> Result<Explanation, AskError> {
-    let wanted = asked::Request::of(plan, asked)?;
+    let listeners = live.map_or(plan.listeners.as_slice(), |live| live.listeners);
+    let wanted = asked::Request::of(listeners, asked)?;
     let listener = wanted.listener;
     let scheme = if listener.tls.is_empty() { Scheme::Http } else { Scheme::Https };
     let exchange = Exchange::begin(listener.name.clone(), SocketAddr::new(wanted.peer, 0), scheme);
