@@ -76,6 +76,7 @@ const GOLDEN: &[(&str, &[&str])] = &[
         "websocket",
         &["GET", "https://www.shop.example/live", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"],
     ),
+    ("lower_case_method", &["post", "https://shop.example/api/pay"]),
     ("redirect", &["GET", "http://shop.example/shop/shoes?size=42"]),
     ("fixed_answer", &["GET", "/robots.txt", "-H", "Host: shop.example", "--listener", "plain"]),
     ("host_goes_first", &["GET", "https://help.shop.example/api/weather/ulm"]),
@@ -214,6 +215,20 @@ fn every_route_that_we_hand_out_is_explained() {
         }
     }
     assert!(routes >= 15, "{routes} routes");
+}
+
+#[test]
+fn a_secret_that_is_there_is_not_read() {
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["explain", "GET", "https://shop.example/api/weather/ulm", "--config", "shop.yaml"])
+        .args(["--format", "json"])
+        .current_dir(Path::new(ROOT).join("tests/explain"))
+        .env("WEATHER_KEY", "s3cr3t-0123456789")
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("<secret:weather-key>"), "{text}");
+    assert!(!text.contains("s3cr3t") && output.stderr.is_empty(), "{text}");
 }
 
 /// A policy that decides something and does not say what would be a hole in every explanation.

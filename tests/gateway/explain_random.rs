@@ -276,7 +276,7 @@ pub fn request(random: &mut Random) -> Request {
     let method = random.pick(&[
         "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "HEAD", "POST", "DELETE", "OPTIONS", "PUT",
     ]);
-    let method = if random.chance(2) { "TRACE" } else { method };
+    let method = if random.chance(3) { random.pick(&["TRACE", "get", "PROPFIND"]) } else { method };
     let mut headers = vec![("Host", HOSTS[random.below(HOSTS.len())])];
     headers.extend(FIELDS.iter().filter(|_| random.below(6) == 0));
     if random.chance(20) {

@@ -250,8 +250,7 @@ impl<'a> Teller<'a> {
                 self.way_back(route);
             }
             Err(fault) => {
-                let words = format!("nothing can be sent for such a request: `{fault}`");
-                self.step("sent", Written::nowhere(), vec![words]);
+                self.step("sent", Written::nowhere(), vec![words::unsendable(fault)]);
                 self.failed(fault);
             }
         }

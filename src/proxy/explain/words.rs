@@ -12,7 +12,7 @@ use crate::plan::router::{Lost, Near};
 use crate::plan::{Listener, UpstreamPlan};
 use crate::policy::cache::CacheSettings;
 use crate::policy::told::{counted, either, listed, span};
-use crate::policy::{Reply, Told, UpstreamKind};
+use crate::policy::{Fault, Reply, Told, UpstreamKind};
 use crate::proxy::cache::Bypass;
 
 pub(super) fn kind(kind: UpstreamKind) -> &'static str {
@@ -50,7 +50,22 @@ pub(super) fn path(raw: &str, head: &RequestHeader, exchange: &Exchange, refused
     } else {
         format!("`{before}` is read as `{}`: {}", written.path, changes(before))
     };
-    vec![words, format!("the host is `{}`", exchange.authority())]
+    let method = head.method.as_str();
+    let upper = method.to_ascii_uppercase();
+    let hint =
+        (method != upper).then(|| format!("the method is `{method}`, which is another one than `{upper}`"));
+    [words, format!("the host is `{}`", exchange.authority())].into_iter().chain(hint).collect()
+}
+
+/// Why nothing can be sent to the upstream.
+pub(super) fn unsendable(fault: Fault) -> String {
+    let why = match fault {
+        Fault::BadTarget => {
+            "its `Connection` names a field that a client may not take away, or its path, once rewritten, is none"
+        }
+        _ => fault.code(),
+    };
+    format!("nothing can be sent for such a request: {why}")
 }
 
 /// What normalising does to a path.
