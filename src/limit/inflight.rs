@@ -29,6 +29,13 @@ impl Concurrency {
         let (guard, running) = self.running.incr(key, 1);
         (running <= self.max).then_some(Permit { _guard: guard })
     }
+
+    /// How many run for `key` at this moment, at worst a few too many. Takes no place, not even for a moment.
+    #[must_use]
+    pub fn running(&self, key: Key) -> usize {
+        let (_, running) = self.running.incr(key, 0);
+        usize::try_from(running).unwrap_or_default()
+    }
 }
 
 /// The right to run, until dropped.
@@ -51,6 +58,11 @@ mod tests {
         let key = Key::new(1, b"client");
         let first = limit.try_enter(key).expect("room for one");
         let _second = limit.try_enter(key).expect("room for two");
+        assert_eq!(
+            (limit.running(key), limit.running(Key::new(1, b"other"))),
+            (2, 0),
+            "a look takes no place"
+        );
         assert!(limit.try_enter(key).is_none(), "no room for three");
         assert!(limit.try_enter(Key::new(1, b"other")).is_some(), "keys do not share");
         drop(first);

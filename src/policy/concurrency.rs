@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::rate_limit::{self, Subject};
-use super::told::{self, Telling, Told};
+use super::told::{self, Counters, Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::Section;
 use crate::exchange::Exchange;
@@ -48,18 +48,24 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     }))
 }
 
+impl Ceiling {
+    fn key(&self, exchange: &Exchange) -> Key {
+        let client = limit::client_subject(exchange.client);
+        let subject: &[u8] = match self.subject {
+            Subject::ClientIp => &client,
+            Subject::Route => b"",
+        };
+        Key::new(self.id, subject)
+    }
+}
+
 impl Policy for Ceiling {
     fn hooks(&self) -> Hooks {
         Hooks { request: true, ..Hooks::default() }
     }
 
     fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
-        let client = limit::client_subject(exchange.client);
-        let subject: &[u8] = match self.subject {
-            Subject::ClientIp => &client,
-            Subject::Route => b"",
-        };
-        match self.concurrency.try_enter(Key::new(self.id, subject)) {
+        match self.concurrency.try_enter(self.key(exchange)) {
             Some(permit) => {
                 exchange.held.push(Box::new(permit));
                 Verdict::Continue
@@ -79,6 +85,13 @@ impl Policy for Ceiling {
             self.subject.words(client)
         );
         let (key, bucket) = (self.subject.key(), self.subject.bucket(client));
-        Some(Told::new([words], serde_json::json!({ "max": self.max, "key": key, "bucket": bucket })))
+        let mut told =
+            Told::new([words], serde_json::json!({ "max": self.max, "key": key, "bucket": bucket }));
+        if telling.counters == Counters::Live {
+            let running = self.concurrency.running(self.key(telling.exchange));
+            told.words.push(format!("now: {} under way", told::counted(running as u64, "request")));
+            told.now = serde_json::json!({ "running": running });
+        }
+        Some(told)
     }
 }

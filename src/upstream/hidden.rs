@@ -146,6 +146,18 @@ impl Upstream {
         &self.retry
     }
 
+    /// How an endpoint is chosen.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        self.balance
+    }
+
+    /// Whether private and loopback addresses may be connected to.
+    #[must_use]
+    pub fn allows_private(&self) -> bool {
+        self.allow_private
+    }
+
     /// Counts a first attempt, of which the retry budget is a share. Once per exchange, not per attempt.
     pub fn begin(&self) {
         self.account.budget.begin(Instant::now());

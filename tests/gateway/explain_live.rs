@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Gateway, HEAD, Origin, Setup, response};
+use crate::harness::{Client, Gate, Gateway, HEAD, Origin, Reply, Setup, response, response_bytes};
 
 const SECRET: &str = "s3cr3t-0123456789";
 const TOKEN: &str = "admin-token-4711";
@@ -82,6 +82,33 @@ fn what_a_limit_has_left_is_told_and_not_used_up() {
     let elsewhere =
         ["GET", "http://app.example/limited/x", "--live", "--admin", &admin, "--from", "192.0.2.9"];
     assert!(ask(&elsewhere, &[]).1.contains("now: 3 requests left"), "another client has its own");
+}
+
+#[test]
+fn requests_under_way_are_told_and_no_place_is_taken() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let origin =
+        Origin::start(move |_| Reply::Steps(vec![(opened.clone(), response_bytes(200, &[], b"done"))]));
+    let text = yaml(HEAD, &origin).replace("cache: { ttl: 1h }", "concurrency: { max: 2, key: client.ip }");
+    let gateway = setup().start(&text);
+    let begin = || {
+        let mut client = Client::connect(gateway.address());
+        client.send(b"GET /kept HTTP/1.1\r\nHost: app.example\r\n\r\n");
+        client
+    };
+    let running = || told(&gateway, "/kept")["live"]["now"]["concurrency"]["running"].clone();
+    assert_eq!(running(), 0);
+    let mut first = begin();
+    eventually!(origin.count() == 1, "one is under way");
+    assert_eq!((running(), running()), (1.into(), 1.into()), "looking takes no place");
+    let mut second = begin();
+    eventually!(origin.count() == 2, "the second place was free");
+    let flying = &told(&gateway, "/kept")["live"]["now"]["upstream"][0]["inFlight"];
+    assert_eq!((running(), flying), (2.into(), &2.into()));
+    gate.open();
+    assert_eq!((first.read("GET").status, second.read("GET").status), (200, 200));
+    eventually!(running() == 0, "both places are given back");
 }
 
 #[test]

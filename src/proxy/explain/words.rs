@@ -14,6 +14,7 @@ use crate::policy::cache::CacheSettings;
 use crate::policy::told::{counted, either, listed, span};
 use crate::policy::{Fault, Reply, Told, UpstreamKind};
 use crate::proxy::cache::Bypass;
+use crate::upstream::Balance;
 
 pub(super) fn kind(kind: UpstreamKind) -> &'static str {
     match kind {
@@ -233,8 +234,13 @@ pub(super) fn upstream(plan: &UpstreamPlan, method: &Method) -> Told {
     .into_iter()
     .filter_map(|(on, word)| on.then_some(word))
     .collect();
+    let (choice, balance) = match plan.upstream.balance() {
+        Balance::RoundRobin => ("in turn", "roundRobin"),
+        Balance::LeastInFlight => ("the one with the fewest requests in flight", "leastInFlight"),
+    };
+    let choice = if to.endpoints.len() > 1 { format!(", {choice} by weight") } else { String::new() };
     let mut words = vec![
-        format!("goes to the {} `{}` at {}", to.kind, to.name, listed(&to.endpoints)),
+        format!("goes to the {} `{}` at {}{choice}", to.kind, to.name, either(&to.endpoints)),
         format!(
             "the upstream has {} to take the connection and {} for the whole exchange",
             span(timeouts.connect),
@@ -252,7 +258,12 @@ pub(super) fn upstream(plan: &UpstreamPlan, method: &Method) -> Told {
             words.push(format!("does not try a {method} again once it was sent: it could be done twice"));
         }
     }
+    if !plan.upstream.allows_private() {
+        words.push("a private or loopback address of it is never connected to".to_owned());
+    }
     let data = json!({
+        "balance": balance,
+        "allowPrivate": plan.upstream.allows_private(),
         "timeouts": {
             "connectSeconds": timeouts.connect.as_secs_f64(),
             "requestSeconds": timeouts.request.as_secs_f64(),
