@@ -85,10 +85,12 @@ impl World {
         if verdict != "forwarded" || refused {
             assert!(received.is_empty(), "nothing is sent: {context}");
         }
-        if let [limit] = limits.as_slice() {
-            let left = limit["remaining"].as_u64().expect("a number").saturating_sub(1);
-            assert_eq!(remaining(&answer), Some(left), "what is left: {context}");
-        }
+        let left = |limit: &Value| limit["remaining"].as_u64().expect("a number").saturating_sub(1);
+        assert_eq!(
+            remaining(&answer),
+            limits.iter().map(left).collect::<Vec<_>>(),
+            "what is left: {context}"
+        );
         if refused {
             assert_eq!(answer.status, 429, "{context}");
             return "limited".to_owned();
@@ -174,9 +176,10 @@ fn expected_fields(sent: &Value, request: &Request, received: &Received) -> Vec<
     sent["fields"].as_array().expect("fields").iter().map(of).collect()
 }
 
-/// `r` of the only item of `RateLimit`.
-fn remaining(answer: &Answer) -> Option<u64> {
-    answer.header("ratelimit")?.split(';').find_map(|part| part.strip_prefix("r=")?.parse().ok())
+/// `r` of each item of `RateLimit`.
+fn remaining(answer: &Answer) -> Vec<u64> {
+    let parts = answer.header("ratelimit").unwrap_or_default().split(';');
+    parts.filter_map(|part| part.strip_prefix("r=")?.parse().ok()).collect()
 }
 
 fn check_answer(outcome: &Value, request: &Request, answer: &Answer, context: &str) {

@@ -99,12 +99,13 @@ fn route(random: &mut Random, number: usize, yaml: &mut String) {
     }
     let _ = writeln!(yaml, "  - name: r{number}\n    match: {{ {} }}", matched.join(", "));
     if random.chance(25) {
-        let _ = writeln!(
-            yaml,
-            "    rateLimit: {{ requests: {}, window: 10h, key: {} }}",
-            1 + random.below(6),
-            random.pick(&["client.ip", "route"])
-        );
+        let mut limit = |name: &str| {
+            let (requests, key) = (1 + random.below(6), random.pick(&["client.ip", "route"]));
+            format!("{{ name: {name}, requests: {requests}, window: 10h, key: {key} }}")
+        };
+        let (first, second) = (limit("first"), limit("second"));
+        let limits = if random.chance(40) { format!("[{first}, {second}]") } else { first };
+        let _ = writeln!(yaml, "    rateLimit: {limits}");
     }
     if random.chance(10) {
         yaml.push_str("    concurrency: { max: 9 }\n");
