@@ -147,10 +147,6 @@ pub struct Plan {
     pub grace: Duration,
     /// How long new requests are still taken after a drain began, so that a load balancer notices.
     pub drain_delay: Duration,
-    /// The document as written, for the admin side: it holds references to secrets, never their values.
-    pub shown: serde_json::Value,
-    /// The included files in the same manner, by name.
-    pub included: BTreeMap<String, serde_json::Value>,
     /// Every route; the router's index points here.
     pub routes: Vec<Arc<Route>>,
     /// Every upstream.
@@ -160,7 +156,8 @@ pub struct Plan {
     /// The token that the admin side asks for.
     pub admin_token: Option<Arc<SecretSlot>>,
     router: router::Router,
-    root: Section,
+    /// As written: where everything stands, and for the admin side.
+    document: Document,
 }
 
 /// What a request's way through the router led to.
@@ -220,10 +217,25 @@ impl Plan {
         self.router.near(&query(exchange, &header), most)
     }
 
+    /// The document as written, for the admin side: it holds references to secrets, never their values.
+    #[must_use]
+    pub fn shown(&self) -> serde_json::Value {
+        serde_json::to_value(self.document.root().value()).unwrap_or_default()
+    }
+
+    /// The included files in the same manner, by name.
+    #[must_use]
+    pub fn included(&self) -> BTreeMap<String, serde_json::Value> {
+        let of = |file: &Section| {
+            (file.place().file.to_string(), serde_json::to_value(file.value()).unwrap_or_default())
+        };
+        self.document.included().iter().map(of).collect()
+    }
+
     /// Where a listener is written.
     #[must_use]
     pub fn listener_section(&self, name: &ListenerName) -> Option<Section> {
-        let section = self.root.get("listeners")?;
+        let section = self.document.root().get("listeners")?;
         let mut items = section.items(&mut Problems::new()).into_iter();
         items.find(|item| {
             item.get("name").is_some_and(|written| written.value().as_str() == Some(name.as_str()))
@@ -348,19 +360,13 @@ fn compile(
         access_log,
         grace: grace.map_or(DEFAULT_GRACE, |span| span.0),
         drain_delay: drain_delay.map_or(Duration::ZERO, |span| span.0),
-        shown: serde_json::to_value(root.value()).unwrap_or_default(),
-        included: document.included().iter().map(included).collect(),
         routes,
         upstreams,
         secrets: secrets.names(),
         admin_token,
         router,
-        root,
+        document: document.clone(),
     })
-}
-
-fn included(file: &Section) -> (String, serde_json::Value) {
-    (file.place().file.to_string(), serde_json::to_value(file.value()).unwrap_or_default())
 }
 
 fn check_version(root: &Section, problems: &mut Problems) {

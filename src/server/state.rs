@@ -330,8 +330,8 @@ impl State {
             "fingerprint": format!("{:016x}", plan.fingerprint),
             "ready": self.is_ready(),
             "secrets": secrets,
-            "document": redacted(plan.shown.clone()),
-            "included": redacted(serde_json::json!(plan.included)),
+            "document": redacted(plan.shown()),
+            "included": redacted(serde_json::json!(plan.included())),
         })
     }
 
