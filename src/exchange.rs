@@ -148,6 +148,8 @@ pub struct Exchange {
     pub received: Instant,
     /// The same moment on the wall clock.
     pub at: SystemTime,
+    /// The same moment for rate limits; another one only where time is told to pass (`portcullis test`).
+    pub counted_at: Instant,
     /// The id in the answer and the log.
     pub request_id: RequestId,
     /// The listener it came in by.
@@ -197,8 +199,10 @@ impl Exchange {
     #[must_use]
     pub fn begin(listener: ListenerName, peer: SocketAddr, scheme: Scheme) -> Self {
         let at = SystemTime::now();
+        let received = Instant::now();
         Self {
-            received: Instant::now(),
+            received,
+            counted_at: received,
             at,
             request_id: RequestId::new(at),
             listener,

@@ -75,7 +75,9 @@ fn complaint(folder: &Path, text: &str) -> Option<String> {
 #[test]
 fn every_configuration_passes_without_a_warning() {
     let folder = folder();
-    let all = files(&Path::new(ROOT).join("conf"), "yaml");
+    let mut all = files(&Path::new(ROOT).join("conf"), "yaml");
+    // Those are no configurations; `tests/cases.rs` runs them.
+    all.retain(|file| !file.to_string_lossy().ends_with(".test.yaml"));
     assert!(all.len() >= 6, "demo, minimal, reference and examples: {all:?}");
     for file in all {
         let text = std::fs::read_to_string(&file).expect("a configuration");

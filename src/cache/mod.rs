@@ -129,6 +129,12 @@ impl Zone {
         Peeked { stored, is_refused }
     }
 
+    /// Moves the times of everything that is kept, for a clock that is not the wall's. While no request is under way.
+    pub fn shift(&self, shift: storage::Shift) {
+        self.store.shift(shift);
+        self.refusals.age(shift.passed);
+    }
+
     /// Numbers for the metrics.
     pub fn stats(&self) -> StoreStats {
         self.store.stats()

@@ -52,6 +52,17 @@ impl Refusals {
         old >> 32 == fingerprint && word.compare_exchange(old, 0, Relaxed, Relaxed).is_ok()
     }
 
+    /// Lets so much time pass for all that is remembered.
+    pub(super) fn age(&self, by: Duration) {
+        for word in &self.words {
+            // Relaxed: the word is all there is.
+            let _ = word.fetch_update(Relaxed, Relaxed, |old| {
+                let until = ((old & LOW) >> 1).saturating_sub(by.as_secs());
+                Some((old & !LOW) | (until << 1) | (old & 1))
+            });
+        }
+    }
+
     fn second(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_secs()
     }

@@ -9,6 +9,7 @@ pub mod explain_code;
 pub mod init;
 pub mod run;
 pub mod schema;
+pub mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Say what a change of a configuration means: what differs, what loosens, what may break clients; exit 0 same, 1 different, 2 unusable
     Diff(diff::Arguments),
+    /// Try the cases that stand beside the routes, without a network; exit 0 all pass, 1 failures, 2 unusable files
+    Test(test::Arguments),
     /// Run the gateway with a built-in hidden API and a web app, to try it
     Demo(DemoArguments),
     /// Serve only the built-in hidden API (for tests under load)
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Codeowners(arguments) => codeowners::codeowners(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),

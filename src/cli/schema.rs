@@ -11,12 +11,20 @@ pub struct Arguments {
     /// The schema of a team's file, as the main file includes them
     #[arg(long)]
     team_file: bool,
+    /// The schema of a file with cases for `portcullis test`, `NAME.test.yaml`
+    #[arg(long, conflicts_with = "team_file")]
+    test_file: bool,
 }
 
 /// Writes the schema to stdout, as it is committed in `conf/`.
 #[must_use]
 pub fn schema(arguments: &Arguments) -> u8 {
-    let text = text(&if arguments.team_file { schema::team_file() } else { schema::file() });
+    let schema = match (arguments.team_file, arguments.test_file) {
+        (true, _) => schema::team_file(),
+        (_, true) => schema::cases_file(),
+        _ => schema::file(),
+    };
+    let text = text(&schema);
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => EXIT_OK,
         Err(why) => {

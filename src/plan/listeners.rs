@@ -317,7 +317,7 @@ pub(super) fn file_mistake(
     options: &Options<'_>,
     problems: &mut Problems,
 ) {
-    if is_missing && options.secrets == Secrets::Assume {
+    if is_missing && !matches!(options.secrets, Secrets::Read) {
         return;
     }
     let file = at.value().as_str().unwrap_or_default();

@@ -4,6 +4,7 @@
 //! request holds the plan it began with until its end, so a reload never mixes two. What must survive a reload (limits, secrets,
 //! resolved names, metrics) lives in [`Process`] and is only referred to from here.
 
+pub mod cases;
 mod conflicts;
 pub mod diff;
 mod files;
@@ -13,6 +14,7 @@ pub mod owners;
 pub mod route;
 pub mod router;
 pub mod schema;
+pub mod secrets;
 pub mod upstreams;
 
 use std::collections::BTreeMap;
@@ -28,14 +30,15 @@ use crate::config::{Document, Problems, Report, Section, codes, keys_of, shape};
 use crate::exchange::Exchange;
 use crate::limit;
 use crate::names::{ListenerName, SecretName, UpstreamName};
-use crate::secret::{SecretProblem, SecretRef, SecretSlot, SecretStore};
+use crate::secret::{SecretSlot, SecretStore};
 use crate::telemetry::Metrics;
-use crate::upstream::Resolver;
+use crate::upstream::{Resolver, Stage};
 
 use owners::Owners;
 
 pub use listeners::{Admin, AdminAddress, Listener, TlsFiles};
 pub use route::Route;
+pub use secrets::{DEFAULT_KEEP_LAST_GOOD, Slots};
 pub use upstreams::UpstreamPlan;
 
 /// What lives as long as the process and is only referred to by plans.
@@ -66,6 +69,22 @@ impl Process {
     }
 }
 
+impl Process {
+    /// One for trying a configuration: every upstream is played by `stage`, and there is room for the clients of a test only.
+    #[must_use]
+    pub fn staged(stage: Arc<dyn Stage>) -> Self {
+        Self {
+            secrets: SecretStore::new(),
+            resolver: Resolver::staged(stage),
+            limits: Arc::new(limit::Table::new(STAGED_LIMIT_TABLE_KEYS)),
+            metrics: Metrics::new(),
+        }
+    }
+}
+
+/// Keys of the limits of one test: written anew for each.
+const STAGED_LIMIT_TABLE_KEYS: usize = 1 << 13;
+
 impl Default for Process {
     fn default() -> Self {
         Self::new()
@@ -73,12 +92,14 @@ impl Default for Process {
 }
 
 /// Whether secrets are read while a plan is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Secrets {
     /// Read, and a missing one refuses the plan.
     Read,
     /// Only their names are checked: for `check --no-secrets` on a machine that has none.
     Assume,
+    /// Never read: each gets the value that is made up for its name, for `test`.
+    Invent(fn(&SecretName) -> String),
 }
 
 /// How a plan is compiled.
@@ -91,6 +112,17 @@ pub struct Options<'a> {
     pub check_certificates: &'a dyn Fn(&TlsFiles) -> Vec<listeners::FileMistake>,
     /// Whether the TLS files of upstreams are read.
     pub tls: UpstreamTls,
+    /// Whether the cases under `tests` are looked at.
+    pub cases: Cases,
+}
+
+/// Whether the cases under `tests` are looked at while a plan is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cases {
+    /// Left alone: a gateway serves whatever its tests are.
+    Ignore,
+    /// Checked, and a mistake in one refuses the plan.
+    Check,
 }
 
 /// Whether the authorities and client certificates of upstreams are read while a plan is compiled.
@@ -98,7 +130,7 @@ pub struct Options<'a> {
 pub enum UpstreamTls {
     /// Read, and a bad one refuses the plan.
     Read,
-    /// Left out: for telling of a configuration on a machine that has none of its files. Such a plan is never served.
+    /// Left out: for telling of a configuration on a machine that has none of its files. Such a plan connects to no upstream.
     Assume,
 }
 
@@ -349,10 +381,7 @@ fn compile(
     }
 
     let (routes, router, upstreams) = compiled?;
-    if problems.has_errors() {
-        return None;
-    }
-    Some(Plan {
+    let plan = Plan {
         fingerprint: document.fingerprint(),
         listeners,
         admin,
@@ -366,7 +395,11 @@ fn compile(
         admin_token,
         router,
         document: document.clone(),
-    })
+    };
+    if let Some(tests) = root.get(cases::TESTS).filter(|_| options.cases == Cases::Check) {
+        cases::read(&tests, &cases::Names::of(&plan), problems);
+    }
+    (!problems.has_errors()).then_some(plan)
 }
 
 fn check_version(root: &Section, problems: &mut Problems) {
@@ -411,184 +444,5 @@ fn access_log(root: &Section, options: &Options<'_>, problems: &mut Problems) ->
         Some(LogWord::Stdout) => AccessLogSink::Stdout,
         Some(LogWord::Stderr) => AccessLogSink::Stderr,
         Some(LogWord::Off) | None => AccessLogSink::Off,
-    }
-}
-
-/// Where a secret's value is: exactly one of `env` and `file`. The value itself is never written here. Under 8 bytes is refused.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("oneOf" = [{ "required": ["env"] }, { "required": ["file"] }]))]
-struct SecretSpec {
-    /// The environment variable that holds the value; read when the gateway starts.
-    #[schemars(example = &"VENDOR_KEY")]
-    env: Option<String>,
-    /// The file that holds the value; read again when it changes. One line break at its end is not part of the value.
-    #[schemars(with = "Option<shape::File>", example = &"/run/secrets/vendor")]
-    file: Option<PathBuf>,
-    /// How long the old value is still used when the file goes away. Then requests that need it are answered with 503.
-    #[schemars(extend("default" = Timespan(DEFAULT_KEEP_LAST_GOOD)))]
-    keep_last_good: Option<Timespan>,
-}
-
-/// What is wrong with a secret, in the words of where it comes from. `source` is the file as written.
-fn unusable(name: &SecretName, reference: &SecretRef, source: &str, why: SecretProblem) -> String {
-    let from = match reference {
-        SecretRef::Env(variable) => format!("the variable `{variable}`"),
-        SecretRef::File(_) => format!("the file `{source}`"),
-    };
-    match (why, reference) {
-        (SecretProblem::Missing, SecretRef::Env(_)) => {
-            format!("the secret `{name}` is missing: {from} is not set")
-        }
-        (SecretProblem::Missing, SecretRef::File(_)) => {
-            format!("the secret `{name}` is missing: {from} does not exist")
-        }
-        (SecretProblem::Empty, _) => format!("the secret `{name}` is empty: {from} holds nothing"),
-        (SecretProblem::ForbiddenByte, _) => format!("the secret `{name}` from {from} {why}"),
-        _ => format!("the secret `{name}` from {from} is {why}"),
-    }
-}
-
-/// What to do about it.
-fn remedy(why: SecretProblem) -> &'static str {
-    match why {
-        SecretProblem::Missing | SecretProblem::Empty => {
-            "without its secret no request could be sent; where secrets are not at hand, use `check --no-secrets`"
-        }
-        SecretProblem::TooShort => "so short a secret is easily guessed, and cannot be told apart in answers",
-        SecretProblem::ForbiddenByte => {
-            "a secret is one line; a line break at the end of a file is no part of it"
-        }
-        SecretProblem::TooLarge | SecretProblem::Unreadable { .. } => {
-            "without its secret no request could be sent, so this configuration is refused"
-        }
-    }
-}
-
-/// How long a secret whose file went away is still used, where `keepLastGood` is not written.
-pub const DEFAULT_KEEP_LAST_GOOD: Duration = Duration::from_secs(24 * 3600);
-
-/// The secrets of a document, read.
-pub struct Slots {
-    slots: BTreeMap<String, Slot>,
-    used: std::cell::RefCell<std::collections::BTreeSet<String>>,
-}
-
-struct Slot {
-    name: SecretName,
-    slot: Option<Arc<SecretSlot>>,
-}
-
-impl Slots {
-    fn read(root: &Section, process: &Process, options: &Options<'_>, problems: &mut Problems) -> Self {
-        let mut slots = BTreeMap::new();
-        let entries = root.get("secrets").map(|s| s.entries(problems)).unwrap_or_default();
-        for (written, section) in entries {
-            let name = match SecretName::parse(&written) {
-                Ok(name) => name,
-                Err(why) => {
-                    problems
-                        .error(codes::BAD_NAME, section.path(), format!("`{written}` is no name: {why}"))
-                        .on_key();
-                    continue;
-                }
-            };
-            let slot = read_secret(&name, &section, process, options, problems);
-            slots.insert(written, Slot { name, slot });
-        }
-        Self { slots, used: std::cell::RefCell::default() }
-    }
-
-    /// The slot of a secret; an unknown name is recorded at `at`. `None` also where secrets are only assumed.
-    pub fn get(
-        &self,
-        name: &str,
-        at: &crate::config::Path,
-        problems: &mut Problems,
-    ) -> Option<Arc<SecretSlot>> {
-        let slot = self.check_name(name, at, problems)?;
-        self.used.borrow_mut().insert(name.to_owned());
-        slot.slot.clone()
-    }
-
-    /// Records an unknown name at `at`, where it is not used.
-    fn check_name(&self, name: &str, at: &crate::config::Path, problems: &mut Problems) -> Option<&Slot> {
-        let slot = self.slots.get(name);
-        if slot.is_none() {
-            let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
-            let problem = problems.error(codes::UNKNOWN_SECRET, at, format!("there is no secret `{name}`"));
-            match upstreams::closest(name, &known) {
-                Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None if known.is_empty() => {
-                    problem.help(format!("declare it: `secrets: {{ {name}: {{ env: VARIABLE }} }}`"))
-                }
-                None => problem.help(format!("declared are: `{}`", known.join("`, `"))),
-            };
-        }
-        slot
-    }
-
-    fn names(&self) -> Vec<SecretName> {
-        self.slots.values().map(|slot| slot.name.clone()).collect()
-    }
-
-    fn warn_of_unused(&self, root: &Section, problems: &mut Problems) {
-        let Some(section) = root.get("secrets") else { return };
-        for name in self.slots.keys().filter(|name| !self.used.borrow().contains(*name)) {
-            if let Some(entry) = section.get(name) {
-                problems
-                    .warning(codes::NO_EFFECT, entry.path(), format!("nothing uses the secret `{name}`"))
-                    .on_key();
-            }
-        }
-    }
-}
-
-fn read_secret(
-    name: &SecretName,
-    section: &Section,
-    process: &Process,
-    options: &Options<'_>,
-    problems: &mut Problems,
-) -> Option<Arc<SecretSlot>> {
-    if !section.value().is_mapping() {
-        problems
-            .error(codes::INLINE_SECRET, section.path(), "a secret is never written into the configuration")
-            .blank_value()
-            .help("refer to it: `{ env: VARIABLE }` or `{ file: /run/secrets/name }`");
-        return None;
-    }
-    let spec = section.decode::<SecretSpec>(problems)?;
-    let reference = match (spec.env, spec.file) {
-        (Some(variable), None) => SecretRef::Env(variable),
-        (None, Some(file)) => SecretRef::File(options.directory.join(file)),
-        _ => {
-            problems
-                .error(
-                    codes::BAD_VALUE,
-                    section.path(),
-                    "a secret comes from exactly one of `env` and `file`",
-                )
-                .help("`{ env: VARIABLE }` or `{ file: /run/secrets/name }`");
-            return None;
-        }
-    };
-    if options.secrets == Secrets::Assume {
-        return None;
-    }
-    let keep = spec.keep_last_good.map_or(DEFAULT_KEEP_LAST_GOOD, |span| span.0);
-    match process.secrets.resolve(name, &reference, keep) {
-        Ok(slot) => Some(slot),
-        Err(why) => {
-            let key = if matches!(reference, SecretRef::Env(_)) { "env" } else { "file" };
-            let at = section.get(key).unwrap_or_else(|| section.clone());
-            let code = match why {
-                SecretProblem::Missing | SecretProblem::Empty => codes::SECRET_MISSING,
-                _ => codes::SECRET_INVALID,
-            };
-            let source = at.value().as_str().unwrap_or_default();
-            problems.error(code, at.path(), unusable(name, &reference, source, why)).help(remedy(why));
-            None
-        }
     }
 }

@@ -145,6 +145,8 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     if limits.is_empty() {
         return None;
     }
+    // The clock starts before the first request, also where requests come with a time of their own.
+    let _ = nanoseconds_since_start(Instant::now());
     build.limit_names = limits.iter().map(|limit| limit.name.as_str().to_owned()).collect();
     let mut text = String::new();
     for limit in &limits {
@@ -202,7 +204,7 @@ impl Policy for RateLimits {
     }
 
     fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
-        let now_ns = nanoseconds_since_start(exchange.received);
+        let now_ns = nanoseconds_since_start(exchange.counted_at);
         let client = limit::client_subject(exchange.client);
         let mut refused: Option<Decision> = None;
         for limit in &self.limits {
@@ -234,7 +236,7 @@ impl Policy for RateLimits {
             self.limits.iter().map(|limit| limit.data(client)).collect(),
         );
         if telling.counters == Counters::Live {
-            let now_ns = nanoseconds_since_start(telling.exchange.received);
+            let now_ns = nanoseconds_since_start(telling.exchange.counted_at);
             let subject = limit::client_subject(client);
             let peeked: Vec<(&Limit, Decision)> = self
                 .limits

@@ -77,6 +77,8 @@ pub struct Connection {
     pub peer: std::net::SocketAddr,
     /// Whether TLS was ended here.
     pub tls: bool,
+    /// The time for rate limits, where it is not the time of arrival.
+    pub counted_at: Option<Instant>,
 }
 
 /// How the journey learns of the connection it runs on, and bounds it. Filled by `server`, which is above.
@@ -105,10 +107,13 @@ impl Gateway {
         let peer =
             connection.as_ref().map_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into(), |c| c.peer);
         // The cache's own errand has no connection; it repeats a request of this listener.
-        let tls = connection.map_or(!self.listener.tls.is_empty(), |c| c.tls);
+        let tls = connection.as_ref().map_or(!self.listener.tls.is_empty(), |c| c.tls);
         let scheme = if tls { Scheme::Https } else { Scheme::Http };
         let name: ListenerName = self.listener.name.clone();
-        let exchange = Exchange::begin(name, peer, scheme);
+        let mut exchange = Exchange::begin(name, peer, scheme);
+        if let Some(at) = connection.and_then(|c| c.counted_at) {
+            exchange.counted_at = at;
+        }
         Ctx {
             shared: self.shared.clone(),
             plan: self.shared.plan.load_full(),

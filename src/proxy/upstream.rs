@@ -59,7 +59,7 @@ pub fn pick(ctx: &mut Ctx, route: &Route) -> Result<Box<HttpPeer>, Fault> {
     ctx.attempt_started = Some(now);
     let remaining = deadline.saturating_duration_since(now);
     let picked = upstream.pick(&mut ctx.tried, remaining);
-    let Picked { peer, endpoint, lease, .. } = picked.map_err(|why| {
+    let Picked { peer, endpoint, lease, expires_in, .. } = picked.map_err(|why| {
         let (fault, reason) = match why {
             UpstreamFault::Unresolved => (Fault::NoEndpoint, UpstreamError::Dns),
             UpstreamFault::PrivateAddress => (Fault::PrivateAddress, UpstreamError::Other),
@@ -69,6 +69,9 @@ pub fn pick(ctx: &mut Ctx, route: &Route) -> Result<Box<HttpPeer>, Fault> {
         plan.metrics.error(reason);
         fault
     })?;
+    if let Some(soon) = expires_in {
+        ctx.upstream_deadline = Some(now + soon);
+    }
     ctx.endpoint = endpoint;
     ctx.lease = Some(lease);
     Ok(peer)

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use super::slot::SecretSlot;
 use super::source::Environment;
 use super::watch::folders_of;
-use super::{SecretProblem, SecretRef};
+use super::{Secret, SecretProblem, SecretRef};
 use crate::names::SecretName;
 
 /// All secrets in use. Process lifetime. Reads files while it works: call it from where blocking is allowed, never from a
@@ -103,6 +103,16 @@ impl SecretStore {
             }
             (None, Err(problem)) => Err(problem),
         }
+    }
+
+    /// A slot with a value that was made up: nothing is read, now or later. For trying a configuration without its secrets.
+    ///
+    /// # Errors
+    /// [`SecretProblem`] when the value could be no secret.
+    pub fn invented(name: &SecretName, value: Vec<u8>) -> Result<Arc<SecretSlot>, SecretProblem> {
+        let nowhere = SecretRef::Env(String::new());
+        let value = Secret::checked(value)?;
+        Ok(Arc::new(SecretSlot::new(name.clone(), nowhere, Duration::MAX, value, SystemTime::now())))
     }
 
     /// Reads every *file* secret again (variables cannot change) and says what came of each. Called when a watched folder

@@ -5,6 +5,7 @@ mod explain;
 pub mod listen;
 pub mod reload;
 pub mod shutdown;
+pub mod stage;
 mod state;
 mod watch;
 

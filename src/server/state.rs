@@ -13,7 +13,7 @@ use crate::config::{self, Document, Report};
 use crate::exchange::target;
 use crate::plan::diff::Fixed;
 use crate::plan::listeners::FileMistake;
-use crate::plan::{self, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
+use crate::plan::{self, Cases, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
 use crate::policy::told::tells_a_secret;
 use crate::proxy::explain::{AskError, Asked, Explanation, Live};
 use crate::proxy::{Shared, cache};
@@ -27,19 +27,28 @@ pub const NO_ROUTE: &str = "_none";
 pub struct Load;
 
 impl Load {
-    /// Reads and compiles for the first time.
+    /// Reads and compiles to serve it.
     ///
     /// # Errors
     /// A report with every mistake.
     pub fn first(config: &Path, process: &Process) -> Result<(Plan, Report), Report> {
-        Self::with(config, process, Secrets::Read)
+        Self::compile(config, process, Secrets::Read, Cases::Ignore)
     }
 
-    /// Reads and compiles.
+    /// Reads and compiles for somebody who wants to know all that is wrong: the cases under `tests` are checked too.
     ///
     /// # Errors
     /// A report with every mistake.
     pub fn with(config: &Path, process: &Process, secrets: Secrets) -> Result<(Plan, Report), Report> {
+        Self::compile(config, process, secrets, Cases::Check)
+    }
+
+    fn compile(
+        config: &Path,
+        process: &Process,
+        secrets: Secrets,
+        cases: Cases,
+    ) -> Result<(Plan, Report), Report> {
         let document = config::load(config, plan::INCLUDE)?;
         let check = |files: &TlsFiles| {
             let mistake = |wrong: super::listen::CertificateError| FileMistake {
@@ -55,7 +64,8 @@ impl Load {
         };
         let directory = directory_of(config);
         let tls = UpstreamTls::Read;
-        Plan::compile(&document, process, &Options { secrets, directory, check_certificates: &check, tls })
+        let options = Options { secrets, directory, check_certificates: &check, tls, cases };
+        Plan::compile(&document, process, &options)
     }
 
     /// Reads and compiles where nothing is served: secrets, certificates and keys need not be there.
@@ -90,12 +100,13 @@ impl Load {
             directory,
             check_certificates: &|_| Vec::new(),
             tls: UpstreamTls::Assume,
+            cases: Cases::Ignore,
         };
         Plan::compile(document, process, &options)
     }
 }
 
-fn directory_of(config: &Path) -> &Path {
+pub(super) fn directory_of(config: &Path) -> &Path {
     match config.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -182,7 +193,7 @@ impl State {
     /// # Errors
     /// A report with every mistake; nothing has changed.
     pub fn load(&self) -> Result<(Plan, Report), Report> {
-        Load::with(&self.config, &self.shared.process, Secrets::Read)
+        Load::first(&self.config, &self.shared.process)
     }
 
     /// Puts a plan into force. Requests in flight keep theirs.

@@ -14,7 +14,11 @@ pub struct Door;
 
 impl proxy::Door for Door {
     fn connection(&self) -> Option<proxy::Connection> {
-        listen::connection().map(|facts| proxy::Connection { peer: facts.peer(), tls: facts.tls() })
+        listen::connection().map(|facts| proxy::Connection {
+            peer: facts.peer(),
+            tls: facts.tls(),
+            counted_at: None,
+        })
     }
 
     fn set_deadline(&self, at: Option<Instant>) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,16 @@ impl Endpoint {
     pub(super) fn peer(&self, address: IpAddr, remaining: Duration) -> Box<HttpPeer> {
         let mut peer = Box::new(self.template.clone());
         peer._address = PeerAddress::Inet(SocketAddr::new(address, self.port));
+        self.bound(peer, remaining)
+    }
+
+    /// A peer for one attempt that is played by `socket`: HTTP/1.1 in the clear, whatever the endpoint would speak.
+    pub(super) fn staged_peer(&self, socket: &Path, remaining: Duration) -> Option<Box<HttpPeer>> {
+        let peer = HttpPeer::new_uds(socket.to_str()?, false, String::new()).ok()?;
+        Some(self.bound(Box::new(peer), remaining))
+    }
+
+    fn bound(&self, mut peer: Box<HttpPeer>, remaining: Duration) -> Box<HttpPeer> {
         let options = &mut peer.options;
         options.connection_timeout = Some(self.connect.min(remaining));
         options.total_connection_timeout = Some(self.connect.saturating_mul(2).min(remaining));

@@ -25,6 +25,7 @@ mod pick;
 mod reason;
 mod resolver;
 mod settings;
+mod stage;
 mod target;
 mod tls;
 
@@ -37,4 +38,5 @@ pub use pick::{Picked, Tried, UpstreamFault};
 pub use reason::{Reason, classify};
 pub use resolver::{Resolution, Resolver};
 pub use settings::{Balance, EndpointSettings, Retry, RetryOn, Settings, Timeouts, Tls};
+pub use stage::{Dial, Stage};
 pub use tls::{FileCause, FileProblem, check_files};

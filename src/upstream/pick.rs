@@ -65,6 +65,8 @@ pub struct Picked {
     pub address: SocketAddr,
     /// Keeps the request counted as in flight.
     pub lease: Lease,
+    /// On a [`Stage`](super::Stage) only: the exchange is over its time so soon.
+    pub expires_in: Option<Duration>,
 }
 
 /// Why there is no peer. Nobody's fault but the upstream's, its name servers' or the clock's; what a client is told is decided
@@ -124,8 +126,18 @@ impl Upstream {
         let address =
             endpoint.target.choose(at, tried, self.allow_private).ok_or(UpstreamFault::Unresolved)?;
         tried.add(at, address);
+        let (peer, expires_in) = match &self.resolver.stage {
+            None => (endpoint.peer(address, remaining), None),
+            Some(stage) => {
+                let dial = stage.dial(self.name());
+                let remaining = dial.expires_in.map_or(remaining, |soon| soon.min(remaining));
+                let peer = endpoint.staged_peer(&dial.socket, remaining).ok_or(UpstreamFault::NoEndpoint)?;
+                (peer, dial.expires_in)
+            }
+        };
         Ok(Picked {
-            peer: endpoint.peer(address, remaining),
+            peer,
+            expires_in,
             endpoint: at,
             address: SocketAddr::new(address, endpoint.port),
             lease: endpoint.in_flight.lease(),

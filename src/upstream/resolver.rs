@@ -13,6 +13,7 @@ use hickory_resolver::config::ResolverConfig;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::Stage;
 use super::dns::Client;
 use super::ledger::Ledger;
 use super::target::Target;
@@ -22,6 +23,8 @@ pub struct Resolver {
     client: Client,
     targets: Mutex<HashMap<String, Weak<Target>>>,
     pub(super) ledger: Ledger,
+    /// Who answers in place of the upstreams, where none may be reached.
+    pub(super) stage: Option<Arc<dyn Stage>>,
 }
 
 /// How resolving went so far; plain numbers for a metrics collector.
@@ -62,8 +65,19 @@ impl Resolver {
         Self::over(Client::with(config))
     }
 
+    /// Without any network: every upstream is played by `stage`.
+    #[must_use]
+    pub fn staged(stage: Arc<dyn Stage>) -> Arc<Self> {
+        let nobody = Client::with(ResolverConfig::from_name_servers(Vec::new()));
+        Arc::new(Self { stage: Some(stage), ..Self::of(nobody) })
+    }
+
     fn over(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, targets: Mutex::default(), ledger: Ledger::default() })
+        Arc::new(Self::of(client))
+    }
+
+    fn of(client: Client) -> Self {
+        Self { client, targets: Mutex::default(), ledger: Ledger::default(), stage: None }
     }
 
     /// How resolving went so far, over all names in use.
@@ -81,7 +95,11 @@ impl Resolver {
         if let Some(known) = targets.get(host).and_then(Weak::upgrade) {
             return known;
         }
-        let target = Arc::new(Target::new(host, Instant::now()));
+        let target = match &self.stage {
+            None => Target::new(host, Instant::now()),
+            Some(_) => Target::staged(host, Instant::now()),
+        };
+        let target = Arc::new(target);
         targets.insert(host.to_owned(), Arc::downgrade(&target));
         target
     }

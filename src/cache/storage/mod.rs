@@ -25,7 +25,7 @@ mod tests;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -61,6 +61,27 @@ impl FillEpoch {
     /// Attaches the epoch to what will be handed to the store.
     pub fn stamp(self, meta: &mut CacheMeta) {
         meta.extensions_mut().insert(self);
+    }
+}
+
+/// How a clock that is not the wall's is kept: it stands still between `since` and `now`, and jumps by `passed`. The store compares with
+/// the wall clock, so what is stored is moved instead.
+#[derive(Debug, Clone, Copy)]
+pub struct Shift {
+    /// When the clock was last moved.
+    pub since: SystemTime,
+    /// The wall clock's time.
+    pub now: SystemTime,
+    /// What passes on the clock.
+    pub passed: Duration,
+}
+
+impl Shift {
+    /// Where a time goes that hangs on `base`: as far as that is from `now`. What was stored since the last shift was stored at that
+    /// time, however long the request took.
+    fn of(self, time: SystemTime, base: SystemTime) -> SystemTime {
+        let stood_still = self.now.duration_since(self.since.max(base)).unwrap_or_default();
+        (time + stood_still).checked_sub(self.passed).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
@@ -152,6 +173,13 @@ impl HeapStore {
             Found::Entry(entry) => entry.head.to_meta(),
             Found::Fill(fill) => fill.head.to_meta(),
         })
+    }
+
+    /// Moves the times of everything that is stored. While nothing is being stored.
+    pub fn shift(&self, shift: Shift) {
+        for place in &self.shards {
+            place.state.write().shift(shift);
+        }
     }
 
     fn purge_slot(&self, slot: Slot, only: Option<u64>) -> Option<u64> {

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use ahash::RandomState;
 
+use super::Shift;
 use super::entry::{Entry, Slot};
 use super::fill::Fill;
 use super::ledger::Ledger;
@@ -167,6 +168,22 @@ impl Shard {
                 self.ledger.give(extra);
                 false
             }
+        }
+    }
+
+    /// Moves the times of every stored object.
+    pub(super) fn shift(&mut self, shift: Shift) {
+        let families = self.families.iter();
+        let all: Vec<(Slot, Entry)> = families
+            .flat_map(|(primary, family)| {
+                family.entries.iter().map(|(variance, entry)| {
+                    let slot = Slot { primary: *primary, variance: *variance };
+                    (slot, entry.with_head(entry.head.shifted(shift)))
+                })
+            })
+            .collect();
+        for (slot, entry) in all {
+            self.exchange_head(slot, entry, 0);
         }
     }
 

@@ -19,7 +19,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    CacheSpec, LogFileSpec, LogWord, SecretSpec, ShutdownSpec, listeners, matching, owners, upstreams,
+    CacheSpec, LogFileSpec, LogWord, ShutdownSpec, listeners, matching, owners, secrets::SecretSpec,
+    upstreams,
 };
 use crate::config::keys_of;
 use crate::names::{RouteName, SecretName, TeamName, UpstreamName};
@@ -63,6 +64,9 @@ pub(super) struct FileSpec {
     /// are included may a file do without.
     #[schemars(with = "Option<Vec<WithKinds<RouteSpec>>>", length(max = super::route::MAX_ROUTES))]
     routes: Option<Vec<RouteSpec>>,
+    /// What this configuration is to do, tried by `portcullis test` without a network. A running gateway does not look at it. Cases may
+    /// also stand in files of their own, `NAME.test.yaml`.
+    tests: Option<Vec<super::cases::CaseSpec>>,
 }
 
 #[expect(dead_code, reason = "read key by key; this is the list of them")]
@@ -157,6 +161,12 @@ pub fn file() -> Value {
 #[must_use]
 pub fn team_file() -> Value {
     generate::<TeamFileSpec>()
+}
+
+/// The schema of a file with cases, draft-07.
+#[must_use]
+pub fn cases_file() -> Value {
+    generate::<super::cases::CasesFileSpec>()
 }
 
 fn generate<T: JsonSchema>() -> Value {

@@ -136,7 +136,7 @@ impl Declared {
             let mut settings = located(entry.settings.clone(), options.directory);
             let assumed = options.tls == UpstreamTls::Assume;
             if assumed || !has_usable_files(entry, &settings.tls, options, problems) {
-                if options.secrets == Secrets::Read {
+                if matches!(options.secrets, Secrets::Read) {
                     continue;
                 }
                 settings.tls = Tls { sni: settings.tls.sni, ..Tls::default() };

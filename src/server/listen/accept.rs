@@ -85,6 +85,25 @@ impl Bound {
     }
 }
 
+/// Serves one connection to its end that nobody accepted here: `peer` is who the proxy is told is at the other end, `tls` whether
+/// it is told that the client spoke TLS (no certificate is needed). For trying a configuration without its ports.
+pub async fn serve_one<A>(
+    settings: Settings,
+    app: Arc<A>,
+    told: Arc<dyn Watch>,
+    (socket, peer): (TcpStream, SocketAddr),
+    tls: bool,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let (_open, shutdown) = watch::channel(false);
+    let guard = Arc::new(Guard { tls, ..Guard::new(settings, app, told, shutdown) });
+    let (alive, _) = mpsc::channel::<Infallible>(1);
+    if let Ok(permit) = guard.caps.admit(peer.ip()) {
+        run(guard, socket, peer, Arc::new(Held { _permit: permit, _alive: alive })).await;
+    }
+}
+
 /// What every connection of a listener shares. Lifetime: process.
 pub(super) struct Guard<A> {
     pub(super) app: Arc<A>,
@@ -96,6 +115,8 @@ pub(super) struct Guard<A> {
     /// For ourselves.
     pub(super) stop: Stop,
     acceptor: Option<Acceptor>,
+    /// Whether clients reach us by TLS: ended here, or on a stage said to be.
+    tls: bool,
     caps: Arc<Caps>,
 }
 
@@ -112,6 +133,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Guard<A> {
             watch,
             limits: Limits::of(settings.max_header_bytes, settings.max_header_count),
             acceptor: settings.tls.as_ref().map(|certificates| tls::acceptor(certificates, settings.http2)),
+            tls: settings.tls.is_some(),
             caps: Caps::new(settings.max_connections, settings.max_connections_per_address),
             settings,
             shutdown,
@@ -143,7 +165,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Guard<A> {
 
     fn shared(&self, peer: SocketAddr, protocol: Protocol) -> Arc<Shared> {
         let listener = self.settings.name.clone();
-        Arc::new(Shared { listener, peer, tls: self.acceptor.is_some(), protocol })
+        Arc::new(Shared { listener, peer, tls: self.tls, protocol })
     }
 }
 

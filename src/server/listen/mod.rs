@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::names::ListenerName;
 
-pub use accept::{Bound, bind};
+pub use accept::{Bound, bind, serve_one};
 pub use caps::Refusal;
 pub use exchange::{ConnectionFacts, body_progress, connection, set_exchange_deadline};
 pub use head::refusal;
