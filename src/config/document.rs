@@ -292,8 +292,8 @@ mod tests {
         assert_eq!((report.errors(), report.warnings(), report.is_empty()), (1, 1, false));
         let entries = report.summary();
         assert_eq!(
-            (entries[0].line, entries[0].column, entries[0].help.as_deref()),
-            (1, 4, Some("even; or none"))
+            (entries[0].line, entries[0].column, entries[0].help.join("; ").as_str()),
+            (1, 4, "even; or none")
         );
         assert_eq!(entries[1].message, "bad `•••`");
         assert!(!report.human().contains("topsecret"), "{}", report.human());

@@ -34,7 +34,7 @@ pub use include::{MAX_DOCUMENT_BYTES, MAX_INCLUDED_FILES};
 pub use keys::keys_of;
 pub use path::{Path, Place, Seg};
 pub use problem::{Problem, Problems, Severity};
-pub use report::{Entry, Report};
+pub use report::{Entry, Region, Report};
 pub use section::Section;
 pub use sources::Sources;
 pub use suggest::did_you_mean;

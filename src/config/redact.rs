@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::suggest::did_you_mean;
 use super::tree::{Entry, Kind, Map, NodeId, Tree};
 
 /// What must not be shown.
@@ -23,7 +24,7 @@ pub(super) const BLANK: char = '•';
 impl Blanks {
     /// Finds them in a file that was parsed.
     pub(super) fn of_tree(tree: &Tree, text: &str) -> Self {
-        let mut walk = Walk { tree, text, blanks: Self::default() };
+        let mut walk = Walk { tree, text, names: names(tree), blanks: Self::default() };
         walk.root();
         walk.blanks.settle();
         walk.blanks
@@ -46,7 +47,7 @@ impl Blanks {
 
     /// Adds a value and everything below it; [`Self::share`] has to follow.
     pub(super) fn add_value(&mut self, tree: &Tree, text: &str, value: NodeId) {
-        let mut walk = Walk { tree, text, blanks: std::mem::take(self) };
+        let mut walk = Walk { tree, text, names: Vec::new(), blanks: std::mem::take(self) };
         walk.all(value);
         *self = walk.blanks;
     }
@@ -139,6 +140,8 @@ impl Blanks {
 struct Walk<'t> {
     tree: &'t Tree,
     text: &'t str,
+    /// The names under `secrets`.
+    names: Vec<&'t str>,
     blanks: Blanks,
 }
 
@@ -190,21 +193,22 @@ impl<'t> Walk<'t> {
             },
             Some(text) => {
                 let hide = match key.as_str() {
-                    "password" => true,
-                    "token" => text.len() > 20 && !text.contains(char::is_whitespace),
+                    "password" => !self.is_declared(text),
                     // Names of fields as well as of headers that somebody may set to a literal.
                     "secret"
+                    | "token"
+                    | "username"
                     | "clientsecret"
                     | "bearer"
                     | "privatekey"
                     | "authorization"
                     | "proxy-authorization"
                     | "cookie"
-                    | "x-api-key" => !is_name(text),
+                    | "x-api-key" => !self.is_name(text),
                     _ => {
                         // A key that no credential has: nobody knows what its value is.
                         let is_unknown = in_credential && !HARMLESS.contains(&key.as_str());
-                        is_unknown || (key == "credential" && !is_name(text))
+                        is_unknown || (key == "credential" && !self.is_name(text))
                     }
                 };
                 if hide {
@@ -225,21 +229,43 @@ impl<'t> Walk<'t> {
             Kind::Map(map) => map.entries.iter().for_each(|entry| self.entry(entry, in_credential)),
             Kind::Seq(items) => items.iter().for_each(|item| self.plain(*item, in_credential)),
             _ => match self.tree.scalar(id, self.text) {
-                Some(text) if in_credential && !is_name(text) => self.all(id),
+                Some(text) if in_credential && !self.is_name(text) => self.all(id),
                 _ => self.user_info(id),
             },
         }
     }
 
-    /// `https://user:password@host`: hides what stands before the `@`.
+    /// Whether a text is the name of a secret of this file, or a slip of the pen away from one.
+    fn is_declared(&self, text: &str) -> bool {
+        self.names.contains(&text) || did_you_mean(text, self.names.iter().copied()).is_some()
+    }
+
+    /// Whether a text reads like the name of a secret rather than like the secret: a declared one, words of small letters joined by
+    /// `-`, `_` or `.`, or one word that is too short for a secret, which has 8 bytes at least.
+    fn is_name(&self, text: &str) -> bool {
+        let words: Vec<&str> = text.split(['-', '_', '.']).collect();
+        let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+        let is_number = |word: &&str| word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit());
+        let is_short = words.len() > 1 || text.len() < SHORTEST_ANYWHERE;
+        let reads =
+            is_short && words.iter().all(|word| word.len() <= 20 && (is_word(word) || is_number(word)));
+        reads || self.is_declared(text)
+    }
+
+    /// `https://user:password@host/path?key=value`: hides what stands before the `@`, and the query.
     fn user_info(&mut self, id: NodeId) {
         let span = self.tree.node(self.tree.resolve(id)).span.clone();
         let Some(raw) = self.text.get(span.clone()) else { return };
         let Some((scheme, rest)) = raw.split_once("://") else { return };
+        let begin = span.start + scheme.len() + 3;
+        if let Some((before, query)) = rest.split_once('?') {
+            let query = query.trim_end_matches(['"', '\'']);
+            let from = begin + before.len() + 1;
+            self.hide(from..from + query.len(), query.to_owned());
+        }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let Some((user, _)) = authority.rsplit_once('@') else { return };
-        let start = span.start + scheme.len() + 3;
-        self.hide(start..start + user.len(), user.to_owned());
+        self.hide(begin..begin + user.len(), user.to_owned());
     }
 
     fn all(&mut self, id: NodeId) {
@@ -268,14 +294,14 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// Whether a text looks like the name of a secret rather than like the secret: small letters, digits, `-_.`, and not one
-/// long word with digits in it.
-fn is_name(text: &str) -> bool {
-    let alphabet = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
-    let one_long_word = text.len() >= 32
-        && text.chars().all(|c| c.is_ascii_alphanumeric())
-        && text.contains(|c: char| c.is_ascii_digit());
-    !text.is_empty() && text.len() <= 63 && text.chars().all(alphabet) && !one_long_word
+/// The names that the file gives to its secrets.
+fn names(tree: &Tree) -> Vec<&str> {
+    let map = |id: NodeId| match &tree.node(tree.resolve(id)).kind {
+        Kind::Map(map) => Some(map),
+        _ => None,
+    };
+    let secrets = map(tree.root()).and_then(|root| map(root.get("secrets")?.value));
+    secrets.map(|secrets| secrets.entries.iter().map(|entry| &*entry.key).collect()).unwrap_or_default()
 }
 
 /// Lines below and beside a key that holds secrets, from their first colon on.
@@ -381,11 +407,41 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_what_is_declared_or_reads_like_one() {
+        let secrets = "secrets: { key5: { env: K } }\n";
+        let of = |key: &str, value: &str| {
+            let text = format!("{secrets}credential: {{ {key}: {value} }}\n");
+            shown(&text).contains(value)
+        };
+        for (key, value) in [
+            ("bearer", "vendor-key"),
+            ("bearer", "vendor"),
+            ("secret", "vendor.key_2"),
+            ("bearer", "key5"),
+            ("bearer", "kye5"),
+            ("password", "key5"),
+        ] {
+            assert!(of(key, value), "{key}: {value} is a name");
+        }
+        for (key, value) in [
+            ("bearer", "hunter2"),
+            ("bearer", "topsecret"),
+            ("secret", "sk-live-a1b2c3d4"),
+            ("bearer", "Vendor-Key"),
+            ("password", "vendor-key"),
+            ("value", "x9y8z7w6"),
+        ] {
+            assert!(!of(key, value), "{key}: {value} may be a secret");
+        }
+    }
+
+    #[test]
     fn passwords_long_tokens_and_user_info_are_blanked_anywhere() {
         assert_eq!(shown("a: [{ Password: x y }]\n"), "a: [{ Password: ••• }]\n");
         assert_eq!(shown("token: admin-token\n"), "token: admin-token\n");
         assert_eq!(shown("token: 0123456789-0123456789\n"), "token: •••••••••••••••••••••\n");
         assert_eq!(shown("url: https://u:p@h/x@y\n"), "url: https://•••@h/x@y\n");
+        assert_eq!(shown("url: \"https://h/x?k=v&l\"\n"), "url: \"https://h/x?•••••\"\n");
     }
 
     #[test]

@@ -70,6 +70,23 @@ pub(super) struct Shown<'a> {
     pub(super) blanks: &'a Blanks,
 }
 
+/// A piece of a file that is pointed at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The file's name as given.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The line of its end.
+    pub end_line: usize,
+    /// The column behind its last character.
+    pub end_column: usize,
+    /// What it has to do with the problem.
+    pub label: String,
+}
+
 /// One problem as data, for a log or a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -79,6 +96,10 @@ pub struct Entry {
     pub line: usize,
     /// In characters, counted from 1; 0 when the problem is the file itself.
     pub column: usize,
+    /// The line of its end; 0 when the problem is the file itself.
+    pub end_line: usize,
+    /// The column behind its last character; 0 when the problem is the file itself.
+    pub end_column: usize,
     /// How bad it is.
     pub severity: Severity,
     /// From [`super::codes`], or a room's own.
@@ -87,15 +108,18 @@ pub struct Entry {
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
+    /// What to do about it, one advice each.
+    pub help: Vec<String>,
+    /// Other places that belong to it, such as the first of two equal names.
+    pub related: Vec<Region>,
 }
 
 /// Everything that is wrong with a document, sorted by place. Holds no secret.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     entries: Vec<Entry>,
-    human: String,
+    /// The same for people, rendered when asked for.
+    groups: Vec<Group<'static>>,
 }
 
 impl Report {
@@ -126,7 +150,29 @@ impl Report {
     /// All problems for a person: the lines concerned, marked, without colour. Ends with a line break unless empty.
     #[must_use]
     pub fn human(&self) -> String {
-        self.human.clone()
+        self.rendered(&Renderer::plain())
+    }
+
+    /// The same with the colours of a terminal. They say nothing that the text does not.
+    #[must_use]
+    pub fn styled(&self) -> String {
+        self.rendered(&Renderer::styled())
+    }
+
+    fn rendered(&self, renderer: &Renderer) -> String {
+        let mut text = String::new();
+        for group in &self.groups {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            let rendered = renderer.render(std::slice::from_ref(group));
+            // A piece of a long line has its own place line, and the renderer adds one without a name.
+            for line in rendered.lines().filter(|line| without_style(line).trim() != ":::") {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        text
     }
 
     /// All problems as data, in the same order.
@@ -136,20 +182,24 @@ impl Report {
     }
 
     /// A problem with the file itself.
-    pub(super) fn about_file(file: &str, code: &'static str, message: String) -> Self {
+    #[must_use]
+    pub fn about_file(file: &str, code: &'static str, message: String) -> Self {
         let group = Group::with_title(Level::ERROR.primary_title(message.clone()).id(code))
             .element(Origin::path(file.to_owned()));
         let entry = Entry {
             file: file.to_owned(),
             line: 0,
             column: 0,
+            end_line: 0,
+            end_column: 0,
             severity: Severity::Error,
             code,
             path: String::new(),
             message,
-            help: None,
+            help: Vec::new(),
+            related: Vec::new(),
         };
-        Self { entries: vec![entry], human: Renderer::plain().render(&[group]) + "\n" }
+        Self { entries: vec![entry], groups: vec![group] }
     }
 
     /// The findings of all files, sorted by file and place.
@@ -181,28 +231,48 @@ impl Report {
             finding.path = file.blanks.scrub(&finding.path);
             finding.help.iter_mut().for_each(|help| *help = file.blanks.scrub(help));
             finding.related.iter_mut().for_each(|related| related.label = file.blanks.scrub(&related.label));
-            if !report.human.is_empty() {
-                report.human.push('\n');
-            }
-            report.human.push_str(&render(files, &finding));
-            report.human.push('\n');
-            report.entries.push(entry(file.source, finding));
+            report.groups.push(group(files, &finding));
+            report.entries.push(entry(files, finding));
         }
         report
     }
 }
 
-fn entry(source: &Source, finding: Finding) -> Entry {
-    let (line, column) = source.line_column(finding.place.start);
+/// A line without the sequences that colour it.
+fn without_style(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, styled)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = styled.split_once('m').map_or("", |(_, after)| after);
+    }
+    plain + rest
+}
+
+fn region(files: &[Shown<'_>], file: usize, place: &Range<usize>, label: String) -> Option<Region> {
+    let source = files.get(file)?.source;
+    let (line, column) = source.line_column(place.start);
+    let (end_line, end_column) = source.line_column(place.end);
+    Some(Region { file: source.name.to_string(), line, column, end_line, end_column, label })
+}
+
+fn entry(files: &[Shown<'_>], finding: Finding) -> Entry {
+    let at = region(files, finding.file, &finding.place, String::new());
+    let related = finding.related.into_iter().filter_map(|r| region(files, r.file, &r.place, r.label));
+    let (line, column) = at.as_ref().map_or((0, 0), |at| (at.line, at.column));
+    let (end_line, end_column) = at.as_ref().map_or((0, 0), |at| (at.end_line, at.end_column));
     Entry {
-        file: source.name.to_string(),
+        file: at.map(|at| at.file).unwrap_or_default(),
         line,
         column,
+        end_line,
+        end_column,
         severity: finding.severity,
         code: finding.code,
         path: finding.path,
         message: finding.message,
-        help: (!finding.help.is_empty()).then(|| finding.help.join("; ")),
+        help: finding.help,
+        related: related.collect(),
     }
 }
 
@@ -214,23 +284,22 @@ struct Mark<'f> {
     label: &'f str,
 }
 
-fn render(files: &[Shown<'_>], finding: &Finding) -> String {
+/// What is shown of a finding: its message, the lines concerned, blanked, and what to do.
+fn group(files: &[Shown<'_>], finding: &Finding) -> Group<'static> {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(finding.message.as_str()).id(finding.code));
+    let mut group = Group::with_title(level.primary_title(finding.message.clone()).id(finding.code));
     for marks in excerpts(files, finding) {
         if let Some(file) = marks.first().and_then(|mark| files.get(mark.file)) {
             group = show(file.source, file.blanks, &marks, group);
         }
     }
     for help in &finding.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(help.clone()));
     }
-    // A piece of a long line has its own place line, and the renderer adds one without a name.
-    let rendered = Renderer::plain().render(&[group]);
-    rendered.lines().filter(|line| line.trim() != ":::").collect::<Vec<_>>().join("\n")
+    group
 }
 
 /// The marks, those in neighbouring lines of a file together, the problem's own place first.
@@ -269,7 +338,7 @@ fn clip(source: &Source, place: &Range<usize>) -> Range<usize> {
     place.start..source.text.floor_char_boundary(end).max(place.start)
 }
 
-fn show<'f>(source: &Source, blanks: &Blanks, marks: &[Mark<'f>], group: Group<'f>) -> Group<'f> {
+fn show(source: &Source, blanks: &Blanks, marks: &[Mark<'_>], group: Group<'static>) -> Group<'static> {
     let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return group };
     let lines = source.line(first.place.start)..source.line(last.place.start);
     let whole = source.start(lines.start)..source.end(lines.end);
@@ -285,7 +354,7 @@ fn show<'f>(source: &Source, blanks: &Blanks, marks: &[Mark<'f>], group: Group<'
         whole
     };
     let blanks = blanks.within(&source.text, &window);
-    let annotations: Vec<Annotation<'f>> = marks
+    let annotations: Vec<Annotation<'static>> = marks
         .iter()
         .map(|mark| {
             let kind = if mark.primary { AnnotationKind::Primary } else { AnnotationKind::Context };

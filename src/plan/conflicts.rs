@@ -15,8 +15,13 @@ pub(super) fn duplicate_names(names: &[(RouteName, &Section)], problems: &mut Pr
     for (name, section) in names {
         if let Some(first) = seen.get(name) {
             problems
-                .error(codes::DUPLICATE_NAME, section.path(), format!("two routes are called `{name}`"))
-                .related(first.path(), "the other one");
+                .error(
+                    codes::DUPLICATE_NAME,
+                    section.at("name").path(),
+                    format!("two routes are called `{name}`"),
+                )
+                .related(first.at("name").path(), "the other one")
+                .help("metrics, logs and limits are told apart by the name, so each route has its own");
         } else {
             seen.insert(name, section);
         }

@@ -139,7 +139,7 @@ async fn apply(state: &Arc<State>) {
         }
         Ok(Err(report)) => {
             for entry in report.summary() {
-                let help = entry.help.as_deref();
+                let help = (!entry.help.is_empty()).then(|| entry.help.join("; "));
                 tracing::error!(file = %entry.file, line = entry.line, column = entry.column, code = entry.code, help, "{}", entry.message);
             }
             tracing::error!(
