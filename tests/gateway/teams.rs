@@ -109,3 +109,58 @@ fn what_a_refused_configuration_lacks_is_waited_for() {
     gateway.write_file("more/b.yaml", team("b", "two", "second").as_bytes());
     eventually!(gateway.get("/two").text() == "second", "the file alone changed: {}", gateway.stderr());
 }
+
+#[test]
+fn what_a_team_is_not_granted_never_comes_into_force() {
+    let owners = "owners: { a: { prefixes: [/one], maxRate: 100/min }, b: { prefixes: [/two] } }\n";
+    let limited = |path: &str, requests: u32| {
+        format!(
+            "team: a\nroutes: [{{ name: one, match: {{ path: {{ exact: {path} }} }}, respond: {{ text: ours }}, \
+             rateLimit: {{ requests: {requests}, window: 1m }} }}]\n"
+        )
+    };
+    let gateway = Setup::new()
+        .file("routes.d/a.yaml", limited("/one", 100))
+        .file("routes.d/b.yaml", team("b", "two", "theirs"))
+        .start(&(main_file("routes.d/*.yaml") + owners));
+    assert_eq!(gateway.get("/one").header("ratelimit-policy"), Some("\"default\";q=100;w=60"));
+    for (file, code) in [(limited("/two/more", 100), "PC0703"), (limited("/one", 101), "PC0707")] {
+        gateway.write_file("routes.d/a.yaml", file.as_bytes());
+        let told = || gateway.stderr().lines().any(|line| line.contains(code) && line.contains("a.yaml"));
+        eventually!(told(), "{code} is told with its file: {}", gateway.stderr());
+    }
+    assert_eq!(gateway.get("/two/more").status, 404, "the paths of another team");
+    assert_eq!(
+        gateway.get("/one").header("ratelimit-policy"),
+        Some("\"default\";q=100;w=60"),
+        "the old limit"
+    );
+    gateway.write_config(&(main_file("routes.d/*.yaml") + &owners.replace("100/min", "101/min")));
+    eventually!(
+        gateway.get("/one").header("ratelimit-policy") == Some("\"default\";q=101;w=60"),
+        "granted, it is taken: {}",
+        gateway.stderr()
+    );
+}
+
+/// As Kubernetes mounts a ConfigMap: each file is a link into a folder that is swapped by one rename.
+#[test]
+fn a_folder_of_links_that_is_swapped_is_noticed() {
+    let setup = Setup::new().file("routes.d/..one/a.yaml", team("a", "one", "first"));
+    let yaml = main_file("routes.d/*.yaml")
+        + "routes: [{ name: home, match: { path: { exact: / } }, respond: { text: home } }]\n";
+    let gateway = setup.start(&yaml);
+    let folder = gateway.directory().join("routes.d");
+    let swap = |version: &str| {
+        std::os::unix::fs::symlink(version, folder.join("..new")).expect("a link");
+        std::fs::rename(folder.join("..new"), folder.join("..data")).expect("swapped");
+    };
+    assert_eq!(gateway.get("/one").status, 404, "a folder with two dots is none of the teams'");
+    swap("..one");
+    std::os::unix::fs::symlink("..data/a.yaml", folder.join("a.yaml")).expect("a link");
+    eventually!(gateway.get("/one").text() == "first", "the link is followed: {}", gateway.stderr());
+    std::fs::create_dir(folder.join("..two")).expect("made");
+    std::fs::write(folder.join("..two/a.yaml"), team("a", "one", "second")).expect("written");
+    swap("..two");
+    eventually!(gateway.get("/one").text() == "second", "the swap is noticed: {}", gateway.stderr());
+}

@@ -124,6 +124,7 @@ fn schema_of(file: &Path) -> Value {
     match path.strip_prefix(Path::new(ROOT).join("conf")).expect("in conf/").to_str() {
         Some("portcullis.schema.json") => schema::file(),
         Some("team.schema.json") => schema::team_file(),
+        Some("test.schema.json") => schema::cases_file(),
         other => unreachable!("{}: there is no schema {other:?}", file.display()),
     }
 }

@@ -246,8 +246,8 @@ struct Reader {
     parts: BTreeMap<PartKind, BTreeMap<String, Part>>,
 }
 
-/// Settings of the top that are parts of their own, or which files belong together.
-const PARTS: [&str; 6] = ["admin", "listeners", "secrets", "upstreams", "routes", "include"];
+/// Settings of the top that are parts of their own, which files belong together, or what is tried and changes nothing.
+const PARTS: [&str; 7] = ["admin", "listeners", "secrets", "upstreams", "routes", "include", "tests"];
 
 impl Reader {
     fn part(&mut self, kind: PartKind, name: String, section: Section, upstream_kind: UpstreamKind) {
