@@ -33,7 +33,7 @@ fn what_it_writes_passes_check_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, stdout, stderr) = run(folder.path(), &["init"]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert_eq!(names(folder.path()), ["portcullis.schema.json", "portcullis.yaml"]);
+    assert_eq!(names(folder.path()), ["portcullis.schema.json", "portcullis.test.yaml", "portcullis.yaml"]);
     let config = std::fs::read_to_string(folder.path().join("portcullis.yaml")).expect("written");
     assert!(config.starts_with("# yaml-language-server: $schema=./portcullis.schema.json\n"), "{config}");
     let schema = std::fs::read(folder.path().join("portcullis.schema.json")).expect("written");
@@ -58,7 +58,7 @@ fn the_commands_that_it_prints_work() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_, stdout, _) = run(folder.path(), &["init", "--dir", "edge gate/new"]);
     let commands: Vec<&str> = stdout.lines().filter(|line| line.contains("  portcullis ")).collect();
-    assert_eq!(commands.len(), 2, "check and explain; the third serves: {stdout}");
+    assert_eq!(commands.len(), 2, "check and test; the third serves: {stdout}");
     for command in commands {
         let command = command.trim().replacen("portcullis", env!("CARGO_BIN_EXE_portcullis"), 1);
         let output = Command::new("sh").args(["-c", &command]).current_dir(folder.path()).output();
@@ -93,6 +93,8 @@ fn options_fill_in_the_blanks() {
     assert!(stdout.contains("WEATHER_KEY="), "{stdout}");
     let strict = ["check", "--strict", "--no-secrets", "portcullis.yaml"];
     assert_eq!(run(folder.path(), &strict).0, 0, "it passes");
+    let (code, stdout, stderr) = run(folder.path(), &["test", "portcullis.test.yaml"]);
+    assert_eq!(code, 0, "its first case holds: {stdout}{stderr}");
     let explain = |url: &str| {
         let (_, stdout, _) = run(folder.path(), &["explain", "GET", url, "--config", "portcullis.yaml"]);
         stdout
@@ -126,7 +128,7 @@ fn what_would_not_be_right_is_refused_as_check_would() {
 
 #[test]
 fn nothing_is_overwritten() {
-    for there in ["portcullis.yaml", "portcullis.schema.json"] {
+    for there in ["portcullis.yaml", "portcullis.test.yaml", "portcullis.schema.json"] {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join(there), "mine").expect("written");
         let (code, stdout, stderr) = run(folder.path(), &["init"]);

@@ -40,6 +40,8 @@ pub struct Arguments {
 
 /// The configuration.
 pub const CONFIG: &str = "portcullis.yaml";
+/// A first case for `portcullis test`.
+const CASES: &str = "portcullis.test.yaml";
 /// The schema that the first lines of the configuration name.
 const SCHEMA: &str = "portcullis.schema.json";
 
@@ -65,7 +67,8 @@ pub fn init(arguments: &Arguments) -> u8 {
         eprintln!("error: with these options `{CONFIG}` would not be right, and nothing was written");
         return EXIT_USAGE;
     }
-    let files = [(CONFIG, text), (SCHEMA, schema::text(&crate::plan::schema::file()))];
+    let cases = template::cases(&blanks);
+    let files = [(CONFIG, text), (CASES, cases), (SCHEMA, schema::text(&crate::plan::schema::file()))];
     if let Some((name, _)) =
         files.iter().find(|(name, _)| arguments.dir.join(name).symlink_metadata().is_ok())
     {
@@ -117,16 +120,16 @@ fn write(folder: &Path, files: &[(&str, String)]) -> Result<(), (PathBuf, io::Er
 
 /// What was written, and what to do next.
 fn told(folder: &Path, blanks: &Blanks<'_>) -> String {
-    let (config, schema) = (shown(folder, CONFIG), shown(folder, SCHEMA));
-    let argument = quoted(&config);
+    let (config, cases, schema) = (shown(folder, CONFIG), shown(folder, CASES), shown(folder, SCHEMA));
+    let (argument, tested) = (quoted(&config), quoted(&cases));
     let Blanks { env, .. } = blanks;
-    let url = quoted(&format!("http://127.0.0.1:8080{}/hello", blanks.prefix.trim_end_matches('/')));
     format!(
         "wrote `{config}`: read it, every line has its comment\n\
+         wrote `{cases}`: a first case of what it promises\n\
          wrote `{schema}`: what your editor needs to know every key\n\n\
          next:\n\n  \
          portcullis check --no-secrets {argument}\n  \
-         portcullis explain GET {url} --config {argument}\n  \
+         portcullis test {tested}\n  \
          {env}=the-key-of-the-api portcullis run --config {argument}"
     )
 }

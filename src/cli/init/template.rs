@@ -69,6 +69,44 @@ routes:                                  # the most specific match wins, whereve
     text
 }
 
+/// A first case for `portcullis test`: the key arrives, the browser's cookie does not.
+#[must_use]
+pub fn cases(blanks: &Blanks<'_>) -> String {
+    let Blanks { upstream, header, prefix, .. } = blanks;
+    let (header, value) = match header {
+        Some(name) => (name.to_ascii_lowercase(), "<secret:vendor-key>"),
+        None => ("authorization".to_owned(), "Bearer <secret:vendor-key>"),
+    };
+    let rest = upstream.split_once("://").map_or("", |(_, rest)| rest);
+    let base = rest.split_once('/').map_or("", |(_, path)| path).trim_end_matches('/');
+    let base = if base.is_empty() { String::new() } else { format!("/{base}") };
+    format!(
+        "\
+# What portcullis.yaml promises. `portcullis test portcullis.test.yaml` tries it: no network, no key, nobody waits.
+config: portcullis.yaml
+tests:
+  - name: the API gets the key, and the browser's cookie stays here
+    send: {{ path: {path}, headers: {{ cookie: sid=1 }} }}
+    stub:                                # what the API would answer
+      vendor: {{ headers: {{ server: vendor/1.2 }}, json: {{ hello: world }} }}
+    expect:
+      route: {name}
+      upstreamRequest:                   # what the API is asked
+        path: {asked}
+        headers: {{ {header}: {value}, cookie: absent }}
+      status: 200
+      headers: {{ server: absent }}        # what the browser gets
+      json: {{ hello: world }}
+      cache: miss
+",
+        path = scalar(&format!("{}/hello", prefix.trim_end_matches('/'))),
+        name = route_name(prefix),
+        asked = scalar(&format!("{base}/hello")),
+        header = scalar(&header),
+        value = scalar(value),
+    )
+}
+
 const HEAD: &str = "\
 # yaml-language-server: $schema=./portcullis.schema.json
 # $schema: ./portcullis.schema.json
