@@ -30,11 +30,11 @@ pub struct CaseSpec {
     pub steps: Option<Vec<StepSpec>>,
 }
 
+#[expect(dead_code, reason = "read key by key; this is the list of them")]
 /// Cases in a file of their own, `NAME.test.yaml`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Portcullis tests")]
-#[expect(dead_code, reason = "read key by key; this is the list of them")]
 pub struct CasesFileSpec {
     /// The configuration that is tried, relative to this file. Default: what `--config` names.
     #[schemars(example = &"portcullis.yaml")]

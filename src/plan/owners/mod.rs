@@ -29,10 +29,10 @@ pub(super) use crossing::{Crossing, TeamRoute, find as crossings};
 /// The key of the main file.
 pub(super) const OWNERS: &str = "owners";
 
+#[expect(dead_code, reason = "`prefixes` and `codeowners` are read item by item")]
 /// What one team's routes may claim.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "`prefixes` and `codeowners` are read item by item")]
 pub(super) struct GrantSpec {
     /// What its routes may match: these paths and everything below them, by whole segments. A regular expression is under one of them only
     /// if it begins with it, literally, and a slash.

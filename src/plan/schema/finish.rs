@@ -25,7 +25,20 @@ pub fn finish(schema: &mut Value) {
             _ => {}
         }
     }
+    choices_after_key(object);
     in_order(object);
+}
+
+/// An editor shows the text of the choice that fits instead of the key's, so a choice that says something says the key's first.
+fn choices_after_key(object: &mut Map<String, Value>) {
+    let Some(Value::String(key)) = object.get("description").cloned() else { return };
+    for choice in object.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        for text in ["description", "markdownDescription"] {
+            if let Some(Value::String(own)) = choice.get_mut(text) {
+                *own = format!("{key}\n\n{own}");
+            }
+        }
+    }
 }
 
 /// Keywords that come first, in this order, and those that come last; the rest stays between them as it was.
@@ -182,6 +195,15 @@ mod tests {
         assert_eq!(found["description"], "How long.\n\nMore. Default: `10s`.");
         assert_eq!(found["description"], found["markdownDescription"]);
         assert!(finished(json!({ "default": [] })).get("default").is_none(), "an empty list says nothing");
+    }
+
+    #[test]
+    fn a_choice_says_what_its_key_is_for_before_its_own() {
+        let found = finished(
+            json!({ "description": "A.", "anyOf": [{ "type": "string", "description": "B." }, { "enum": [1] }] }),
+        );
+        assert_eq!(found["anyOf"][0]["markdownDescription"], "A.\n\nB.");
+        assert!(found["anyOf"][1].get("description").is_none());
     }
 
     #[test]
