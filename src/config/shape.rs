@@ -103,6 +103,12 @@ texts! {
         "a header name is made of letters, digits and `-`, without `:` or spaces",
         ["x-request-cost"];
 
+    /// A route as it is called everywhere but where it is declared: one of a team's file has the team before its name.
+    RouteReference: "route",
+        r"^([a-z0-9][a-z0-9._-]{0,62}/)?[a-z0-9][a-z0-9._-]{0,62}$",
+        "a route's name such as `weather`, or `checkout/pay` for one of a team's file",
+        ["weather"];
+
     /// A path into a JSON document, the part of RFC 9535 that names children.
     JsonPath: "JSON path",
         r"^\$.+$",

@@ -53,5 +53,6 @@ mod cache_keys;
 mod cache_stale;
 mod cache_storing;
 mod cache_tls;
+mod cases_agree;
 mod limit_concurrency;
 mod limit_rate;

@@ -74,6 +74,7 @@ fn has_cases(path: &Path) -> bool {
     let is_small = || std::fs::metadata(path).is_ok_and(|about| about.len() <= config::MAX_FILE_BYTES as u64);
     let key = format!("{}:", cases::TESTS);
     is_yaml
+        && path.is_file()
         && is_small()
         && std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with(&key)))
 }

@@ -143,7 +143,10 @@ impl Stage for Stubs {
             }
             Ok(answer) => answer,
             Err(why) => {
-                inner.complaints.lock().push(why);
+                let mut complaints = inner.complaints.lock();
+                if !complaints.contains(&why) {
+                    complaints.push(why);
+                }
                 Answer::Refused
             }
         };
@@ -284,6 +287,7 @@ fn response(inner: &Inner, reply: &Reply) -> http::Response<Part> {
 struct Part {
     bytes: Option<Bytes>,
     breaks: bool,
+    paused: bool,
     declared: usize,
 }
 
@@ -292,7 +296,7 @@ impl Part {
         let whole = Bytes::from(text);
         let declared = whole.len().max(usize::from(breaks));
         let bytes = if breaks { whole.slice(..whole.len() / 2) } else { whole };
-        Self { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), breaks, declared }
+        Self { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), breaks, paused: false, declared }
     }
 }
 
@@ -302,10 +306,16 @@ impl Body for Part {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.bytes.take() {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None if self.breaks && !self.paused => {
+                // A pause makes the connection send what it has: what breaks is an answer that was begun.
+                self.paused = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             None if self.breaks => Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into()))),
             None => Poll::Ready(None),
         }

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{Matcher, OneOrMany, Text, Word};
+use crate::config::shape;
 use crate::config::units::Timespan;
-use crate::names::{RouteName, UpstreamName};
+use crate::names::UpstreamName;
 
 /// One thing that this configuration is to do, tried by `portcullis test` with fresh limits and an empty cache, without a network and
 /// without a secret. A running gateway does not look at it.
@@ -128,7 +129,7 @@ pub struct Reply {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Expect {
     /// The route that takes it; `none`: no route does. Default: not looked at.
-    #[schemars(with = "Option<RouteName>")]
+    #[schemars(with = "Option<shape::RouteReference>")]
     pub route: Option<String>,
     /// The one request that an upstream gets. Default: not looked at.
     pub upstream_request: Option<Received>,
