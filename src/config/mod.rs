@@ -26,6 +26,7 @@ mod suggest;
 mod syntax;
 mod tree;
 pub mod units;
+mod visible;
 mod words;
 
 pub use document::{Document, load, parse};
@@ -39,3 +40,4 @@ pub use section::Section;
 pub use sources::Sources;
 pub use suggest::did_you_mean;
 pub use units::{ByteSize, Percent, Rate, Timespan, TimespanOrZero};
+pub use visible::{visible, visible_line};

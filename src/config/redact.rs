@@ -38,9 +38,14 @@ impl Blanks {
         blanks
     }
 
-    /// Finds them in a file that is no YAML: everything after the colon in lines that look like secrets.
+    /// Finds them in a file that is no YAML: everything after the colon in lines that look like secrets; all where no line has a
+    /// key.
     pub(super) fn of_lines(text: &str) -> Self {
-        let mut blanks = Self { ranges: suspicious_lines(text), texts: Vec::new() };
+        // Without a single key it is no configuration, and most likely the file of a secret that was named by mistake.
+        let is_foreign = text.lines().all(|line| key_of(line.trim_end()).is_none());
+        let ranges =
+            if is_foreign { std::iter::once(0..text.len()).collect() } else { suspicious_lines(text) };
+        let mut blanks = Self { ranges, texts: Vec::new() };
         blanks.settle();
         blanks
     }
@@ -147,8 +152,12 @@ struct Walk<'t> {
 
 impl<'t> Walk<'t> {
     fn root(&mut self) {
-        let Kind::Map(map) = &self.tree.node(self.tree.root()).kind else {
-            return self.plain(self.tree.root(), false);
+        let root = self.tree.root();
+        let map = match &self.tree.node(root).kind {
+            Kind::Map(map) => map,
+            Kind::Seq(_) => return self.plain(root, false),
+            // A text by itself is no configuration: most likely the file of a secret was named by mistake.
+            _ => return self.all(root),
         };
         for entry in &map.entries {
             match entry.key.to_lowercase().as_str() {

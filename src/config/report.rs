@@ -12,6 +12,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 use super::codes;
 use super::problem::{Finding, Severity};
 use super::redact::Blanks;
+use super::visible::{visible, visible_line};
 
 /// A file's name, text and lines.
 pub(super) struct Source {
@@ -150,13 +151,14 @@ impl Report {
     /// All problems for a person: the lines concerned, marked, without colour. Ends with a line break unless empty.
     #[must_use]
     pub fn human(&self) -> String {
-        self.rendered(&Renderer::plain())
+        visible(&self.rendered(&Renderer::plain())).into_owned()
     }
 
     /// The same with the colours of a terminal. They say nothing that the text does not.
     #[must_use]
     pub fn styled(&self) -> String {
-        self.rendered(&Renderer::styled())
+        let is_c1 = |character| ('\u{80}'..='\u{9f}').contains(&character);
+        self.rendered(&Renderer::styled()).replace(is_c1, "\u{fffd}")
     }
 
     fn rendered(&self, renderer: &Renderer) -> String {
@@ -184,8 +186,9 @@ impl Report {
     /// A problem with the file itself.
     #[must_use]
     pub fn about_file(file: &str, code: &'static str, message: String) -> Self {
-        let group = Group::with_title(Level::ERROR.primary_title(message.clone()).id(code))
-            .element(Origin::path(file.to_owned()));
+        let group =
+            Group::with_title(Level::ERROR.primary_title(visible_line(&message).into_owned()).id(code))
+                .element(Origin::path(visible_line(file).into_owned()));
         let entry = Entry {
             file: file.to_owned(),
             line: 0,
@@ -290,14 +293,15 @@ fn group(files: &[Shown<'_>], finding: &Finding) -> Group<'static> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(finding.message.clone()).id(finding.code));
+    let mut group =
+        Group::with_title(level.primary_title(visible_line(&finding.message).into_owned()).id(finding.code));
     for marks in excerpts(files, finding) {
         if let Some(file) = marks.first().and_then(|mark| files.get(mark.file)) {
             group = show(file.source, file.blanks, &marks, group);
         }
     }
     for help in &finding.help {
-        group = group.element(Level::HELP.message(help.clone()));
+        group = group.element(Level::HELP.message(visible(help).into_owned()));
     }
     group
 }
@@ -360,19 +364,21 @@ fn show(source: &Source, blanks: &Blanks, marks: &[Mark<'_>], group: Group<'stat
             let kind = if mark.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             let at = |offset: usize| blanks.show(&source.text, window.start..offset).len();
             kind.span(at(mark.place.start)..at(mark.place.end))
-                .label((!mark.label.is_empty()).then(|| mark.label.to_owned()))
+                .label((!mark.label.is_empty()).then(|| visible_line(mark.label).into_owned()))
         })
         .collect();
     let snippet = Snippet::source(blanks.show(&source.text, window.clone()))
         .line_start(lines.start + 1)
         .annotations(annotations);
     if !clipped {
-        return group.element(snippet.path(source.name().to_owned()));
+        return group.element(snippet.path(visible_line(source.name()).into_owned()));
     }
     // The renderer would count columns from where the window begins.
     let shown = marks.iter().find(|mark| mark.primary).unwrap_or(first);
     let (line, column) = source.line_column(shown.place.start);
-    group.element(Origin::path(source.name().to_owned()).line(line).char_column(column)).element(snippet)
+    group
+        .element(Origin::path(visible_line(source.name()).into_owned()).line(line).char_column(column))
+        .element(snippet)
 }
 
 /// Marks at most so many lines apart share an excerpt.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config::{Entry, Report};
+use crate::config::{Entry, Report, visible_line};
 use crate::plan::{Process, Secrets};
 use crate::server::Load;
 
@@ -105,7 +105,7 @@ fn check_one(file: &Path, secrets: Secrets, strict: bool) -> Checked {
 
 /// Problems to stderr, in colour where that is a terminal and nobody objects (`NO_COLOR`); the outcome to stdout.
 fn human(checked: &Checked) {
-    let (file, report) = (&checked.file, &checked.report);
+    let (file, report) = (visible_line(&checked.file), &checked.report);
     if checked.exit == EXIT_USAGE {
         eprintln!("error: `{file}` is not a file that can be read");
         return;

@@ -17,7 +17,7 @@ use clap::ValueEnum;
 use names::Names;
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config::Document;
+use crate::config::{Document, visible, visible_line};
 use crate::plan::diff::{Diff, Mark, Side, What, compare};
 use crate::plan::{Plan, Process};
 use crate::server::Load;
@@ -96,7 +96,7 @@ pub fn diff(arguments: &Arguments) -> u8 {
         None => None,
     };
     let text = match arguments.format {
-        Format::Human => human::render(&diff, replay.as_ref()),
+        Format::Human => visible(&human::render(&diff, replay.as_ref())).into_owned(),
         Format::Json => json::render(&old.name, &new.name, &diff, replay.as_ref()),
     };
     print!("{text}");
@@ -115,7 +115,7 @@ fn load(file: &Path, process: &Process) -> Option<Loaded> {
             eprint!("{}", report.human());
             eprintln!(
                 "error: `{}` cannot be compared: it does not pass `portcullis check --no-secrets`",
-                file.display()
+                visible_line(&file.display().to_string())
             );
             None
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config::codes;
+use crate::config::{codes, visible};
 use crate::plan::Process;
 use crate::proxy::explain::{Asked, Explanation, Verdict};
 use crate::server::{self, Load};
@@ -77,7 +77,7 @@ pub fn explain(arguments: &Arguments) -> u8 {
         Err(code) => return code,
     };
     match arguments.format {
-        Format::Human => print!("{}", render::human(&explanation)),
+        Format::Human => print!("{}", visible(&render::human(&explanation))),
         Format::Json => match serde_json::to_string_pretty(&explanation) {
             Ok(text) => println!("{text}"),
             Err(why) => return usage(&why.to_string()),
@@ -90,7 +90,7 @@ pub fn explain(arguments: &Arguments) -> u8 {
 }
 
 fn usage(why: &str) -> u8 {
-    eprintln!("error: {why}");
+    eprintln!("error: {}", visible(why));
     EXIT_USAGE
 }
 

@@ -3,13 +3,21 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::config::visible_line;
+
 use super::{Tried, calls, lines, milliseconds, title};
 
 pub(super) fn render(tried: &[Tried], took: Duration) -> String {
     let mut out = String::new();
     for case in tried {
         let word = if case.failures.is_empty() { "ok  " } else { "FAIL" };
-        let _ = writeln!(out, "{word} {}: {} ({} ms)", case.file, case.name, milliseconds(case.took));
+        let _ = writeln!(
+            out,
+            "{word} {}: {} ({} ms)",
+            visible_line(&case.file),
+            visible_line(&case.name),
+            milliseconds(case.took)
+        );
         for failure in &case.failures {
             let _ = writeln!(out, "\n  {}: {}", failure.at, title(failure));
             for line in lines(failure) {

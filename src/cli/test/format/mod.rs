@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Tried;
 use super::expect::Failure;
+use crate::config::visible;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,9 +28,9 @@ impl Format {
     /// All results.
     pub fn render(self, tried: &[Tried], took: Duration) -> String {
         match self {
-            Self::Human => human::render(tried, took),
+            Self::Human => visible(&human::render(tried, took)).into_owned(),
             Self::Junit => junit::render(tried, took),
-            Self::Tap => tap::render(tried),
+            Self::Tap => visible(&tap::render(tried)).into_owned(),
             Self::Json => json::render(tried, took),
         }
     }

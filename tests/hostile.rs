@@ -1,0 +1,78 @@
+//! What hostile files make the commands print: nothing that a terminal obeys, and no secret.
+
+use std::path::Path;
+use std::process::Command;
+
+const CONFIG: &str = r#"version: 1
+listeners: [{ name: public, address: "127.0.0.1:8080" }]
+upstreams: { vendor: { url: "https://api.vendor.example", share: {} } }
+routes: [{ name: r, match: { path: { prefix: /api } }, upstream: vendor }]
+"#;
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    folder
+}
+
+fn printed(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(arguments).current_dir(folder).env_remove("PORTCULLIS_CONFIG");
+    let output = command.output().expect("the program");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn nothing_that_a_terminal_obeys_is_printed() {
+    let evil = "n\u{1b}[31m\u{9b}2J\u{202e}.yaml";
+    let config = CONFIG.replace(", share: {}", "");
+    let other = config.replace("prefix: /api", "prefix: /apis");
+    let cases = concat!(
+        "config: main.yaml\ntests:\n  - name: \"evil \\e[31m \\x9b \\u202e \\0 \\nnot ok 7\"\n",
+        "    send: { path: /api/a }\n    stub: { vendor: { headers: { x-a: b }, body: \"\\e[2J\" } }\n",
+        "    expect: { status: 201, body: \"q\\e[2J\" }\n",
+    );
+    let folder = folder(&[
+        ("main.yaml", &config),
+        (evil, &other),
+        ("bad.yaml", "version: 1\n\"k\\e[31m\\x9b\\u202e\\nhelp: run this\": 1\nupstreams: \"\\e[31m\"\n"),
+        ("c1.yaml", "version: 1 # \u{9b}31m\n"),
+        ("c.test.yaml", cases),
+    ]);
+    let url = "http://h/\u{1b}[31m\u{9b}2J\u{202e}";
+    for (arguments, expected) in [
+        (&["check", evil][..], "n␛[31m"),
+        (&["check", "bad.yaml"], "unknown key `k␛[31m"),
+        (&["check", "c1.yaml"], "PC0104"),
+        (&["check", &format!("no{evil}")], "non␛[31m"),
+        (&["diff", "main.yaml", evil], "n␛[31m"),
+        (&["explain", "GET", url, "--config", "main.yaml"], "GET http://h/␛[31m"),
+        (&["test", "c.test.yaml"], "FAIL c.test.yaml: evil ␛[31m"),
+        (&["test", "c.test.yaml", "--format", "tap"], "not ok 1 - c.test.yaml: evil ␛[31m"),
+    ] {
+        let text = printed(folder.path(), arguments);
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+        let obeyed = text.chars().find(|&c| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}');
+        assert_eq!(obeyed, None, "{arguments:?}: {text:?}");
+        let forged = |line: &str| line.starts_with("not ok 7") || line.starts_with("help: run");
+        assert!(!text.lines().any(forged), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_secrets_file_named_by_mistake_is_not_shown() {
+    let folder = folder(&[
+        ("key", "plover-quartz-lantern\n"),
+        ("odd", "@plover-quartz%lantern\n"),
+        ("main.yaml", &CONFIG.replace("version: 1\n", "version: 1\ninclude: [key]\n")),
+    ]);
+    for (file, code) in [("key", "PC0203"), ("main.yaml", "PC0203"), ("odd", "PC0104")] {
+        for format in ["human", "json", "sarif"] {
+            let text = printed(folder.path(), &["check", file, "--format", format]);
+            assert!(text.contains(code), "{text}");
+            assert!(!text.contains("plover"), "{file} as {format}: {text}");
+        }
+    }
+}
