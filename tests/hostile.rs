@@ -76,3 +76,37 @@ fn a_secrets_file_named_by_mistake_is_not_shown() {
         }
     }
 }
+
+/// Damage at random, the same on each run: every file is judged, none brings the program down.
+#[test]
+fn damaged_files_are_judged_and_nothing_breaks() {
+    const PIECES: [&str; 16] = [
+        ":", "{", "]", "\"", "'", "&a ", "*a ", "<<: *a\n", "? ", "- - ", "\t", "\n", "\0", "1e999", "~",
+        "\u{9b}",
+    ];
+    let text = include_str!("../conf/minimal.yaml");
+    let mut state = 7_u64;
+    let mut below = |most: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap_or_default() % most
+    };
+    let folder = folder(&[]);
+    let names: Vec<String> = (0..300).map(|index| format!("{index}.yaml")).collect();
+    for name in &names {
+        let mut damaged: Vec<char> = text.chars().collect();
+        for _ in 0..=below(4) {
+            let (at, piece) = (below(damaged.len()), PIECES[below(PIECES.len())]);
+            let end = (at + below(12)).min(damaged.len());
+            damaged.splice(at..end, piece.chars());
+        }
+        std::fs::write(folder.path().join(name), damaged.into_iter().collect::<String>()).expect("written");
+    }
+    let fixed = ["check", "--no-secrets", "--format", "json"];
+    let arguments: Vec<&str> = fixed.into_iter().chain(names.iter().map(String::as_str)).collect();
+    let text = printed(folder.path(), &arguments);
+    let judged: serde_json::Value = serde_json::from_str(&text).expect("JSON and nothing else");
+    let files = judged["files"].as_array().expect("files");
+    assert_eq!(files.len(), names.len());
+    let fine = files.iter().filter(|file| file["ok"] == true).count();
+    assert!(fine < files.len() / 2, "{fine} are fine: too little damage");
+}
