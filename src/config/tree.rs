@@ -359,11 +359,17 @@ impl<'t> Builder<'t> {
         }
         let Some(Frame::Map { map, .. }) = self.stack.last_mut() else { return };
         if let Some(first) = map.get(&entry.key) {
+            let is_map = |id: NodeId| matches!(self.nodes.get(id), Some(Node { kind: Kind::Map(_), .. }));
+            let help = if is_map(first.value) && is_map(entry.value) {
+                "keep one of the two, or move what is under the second into the first"
+            } else {
+                "keep one of the two"
+            };
             let message = format!("key `{}` is written twice", entry.key);
             self.findings.push(
                 Finding::error(codes::DUPLICATE_KEY, entry.key_span.clone(), message)
                     .with_related(first.key_span.clone(), "first written here")
-                    .with_help("keep one of the two"),
+                    .with_help(help),
             );
         }
         map.push(entry);
@@ -468,6 +474,19 @@ mod tests {
         }
         let (_, findings) = Tree::build(&text);
         assert_eq!(findings.first().map(|f| f.code), Some(codes::TOO_LARGE));
+    }
+
+    #[test]
+    fn two_mappings_of_one_key_may_be_brought_together_and_nothing_else() {
+        let help = |text: &str| {
+            let (_, findings) = Tree::build(text);
+            assert_eq!(findings.iter().map(|f| f.code).collect::<Vec<_>>(), [codes::DUPLICATE_KEY], "{text}");
+            findings.into_iter().flat_map(|finding| finding.help).collect::<Vec<_>>()
+        };
+        assert!(help("a:\n  b: 1\na:\n  c: 2\n").concat().contains("into the first"));
+        for text in ["a: 1\na: { c: 2 }\n", "a: { b: 1 }\na: 2\n", "a: [1]\na: [2]\n"] {
+            assert_eq!(help(text), ["keep one of the two"], "{text}");
+        }
     }
 
     #[test]
