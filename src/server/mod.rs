@@ -118,7 +118,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     });
     state.warm_up().await;
     tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());
-    println!("ready {}", state.summary());
+    println!("ready config {}", state.summary());
     // Without a supervisor there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 

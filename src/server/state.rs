@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::listen::{CertificateFiles, Certificates};
-use crate::config::{self, Document, Report};
+use crate::config::{self, Document, Report, counted};
 use crate::exchange::target;
 use crate::plan::diff::Fixed;
 use crate::plan::listeners::FileMistake;
@@ -306,11 +306,11 @@ impl State {
     pub fn summary(&self) -> String {
         let plan = self.shared.plan.load();
         format!(
-            "config {:016x}: {} routes, {} upstreams, {} secrets",
+            "{:016x}: {}, {}, {}",
             plan.fingerprint,
-            plan.routes.len(),
-            plan.upstreams.len(),
-            plan.secrets.len()
+            counted(plan.routes.len(), "route"),
+            counted(plan.upstreams.len(), "upstream"),
+            counted(plan.secrets.len(), "secret")
         )
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config::{Entry, Report, visible_line};
+use crate::config::{Entry, Report, counted, visible_line};
 use crate::plan::{Process, Secrets};
 use crate::server::Load;
 
@@ -113,10 +113,14 @@ fn human(checked: &Checked) {
     anstream::eprint!("{}", report.styled());
     match checked.size {
         Some((routes, upstreams)) if checked.exit == EXIT_OK => {
-            let warnings = report.warnings();
-            println!("{file}: fine: {routes} routes, {upstreams} upstreams, {warnings} warnings");
+            let size = [counted(routes, "route"), counted(upstreams, "upstream")].join(", ");
+            println!("{file}: fine: {size}, {}", counted(report.warnings(), "warning"));
         }
-        _ => println!("{file}: {} errors, {} warnings", report.errors(), report.warnings()),
+        _ => println!(
+            "{file}: {}, {}",
+            counted(report.errors(), "error"),
+            counted(report.warnings(), "warning")
+        ),
     }
 }
 

@@ -68,7 +68,9 @@ fn lines(gateway: SocketAddr, admin: SocketAddr, vendor: &SocketAddr) -> [(&'sta
         ),
         (
             "All of it was counted.",
-            format!("curl -s http://{admin}/metrics | grep -E '^portcullis_(requests|cache)'"),
+            format!(
+                "curl -s http://{admin}/metrics | grep -E '^portcullis_(requests|cache)' | grep -v ' 0$'"
+            ),
         ),
     ]
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::config::visible_line;
+use crate::config::{counted, visible_line};
 
 use super::{Tried, calls, lines, milliseconds, title};
 
@@ -39,7 +39,11 @@ pub(super) fn render(tried: &[Tried], took: Duration) -> String {
     }
     let failed = tried.iter().filter(|case| !case.failures.is_empty()).count();
     let passed = tried.len() - failed;
-    let _ =
-        writeln!(out, "{} cases: {passed} passed, {failed} failed ({} ms)", tried.len(), milliseconds(took));
+    let _ = writeln!(
+        out,
+        "{}: {passed} passed, {failed} failed ({} ms)",
+        counted(tried.len(), "case"),
+        milliseconds(took)
+    );
     out
 }
