@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config;
+use crate::config::{self, visible_line};
 use crate::plan::INCLUDE;
 use crate::plan::owners::{OwnedFile, is_code_owner, owned_files};
 
@@ -60,7 +60,7 @@ pub fn codeowners(arguments: &Arguments) -> u8 {
             EXIT_OK
         }
         Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| eprintln!("error: {mistake}"));
+            mistakes.iter().for_each(|mistake| eprintln!("error: {}", visible_line(mistake)));
             EXIT_FINDINGS
         }
     }
