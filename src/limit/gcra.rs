@@ -72,6 +72,17 @@ impl Quota {
         at_once.saturating_add(u64::try_from(paid_back).unwrap_or(u64::MAX))
     }
 
+    /// Whether `other` is no looser: in no span may more requests pass it than pass this one, so it promises all that this one does.
+    ///
+    /// It does not follow that this one never refuses what `other` lets pass. Where a request is counted by both, one that `other`
+    /// refuses is still used up here.
+    #[must_use]
+    pub fn adds_nothing_to(&self, other: &Self) -> bool {
+        // Requests per time, compared without division: below 2^32 requests and 2^95 nanoseconds, both products fit.
+        let rate = |x: &Self, y: &Self| u128::from(x.requests.get()) * y.window.as_nanos();
+        rate(other, self) <= rate(self, other) && other.burst <= self.burst
+    }
+
     /// How long it takes until one request is paid back.
     #[must_use]
     pub fn interval(&self) -> Duration {
@@ -153,6 +164,29 @@ mod tests {
             decision.allowed
         };
         times_ns.iter().map(decide).collect()
+    }
+
+    #[test]
+    fn a_limit_adds_nothing_to_one_with_no_faster_rate_and_no_larger_burst() {
+        let second = Duration::from_secs(1);
+        let minute = Duration::from_secs(60);
+        let strict = quota(60, minute, 5);
+        assert!(quota(120, minute, 5).adds_nothing_to(&strict), "twice as fast");
+        assert!(quota(1, second, 6).adds_nothing_to(&strict), "as fast, one more at once");
+        assert!(quota(1, second, 5).adds_nothing_to(&strict), "the same, written otherwise");
+        assert!(!quota(1, second, 4).adds_nothing_to(&strict), "fewer at once");
+        assert!(!quota(59, minute, 600).adds_nothing_to(&strict), "slower in the long run");
+        assert!(!strict.adds_nothing_to(&quota(120, minute, 5)), "the other way round");
+        assert!(!quota(u32::MAX, Duration::from_nanos(1), 1).adds_nothing_to(&strict), "no overflow");
+    }
+
+    #[test]
+    fn a_limit_that_adds_nothing_may_still_refuse_what_the_other_lets_pass() {
+        let (strict, loose) = (quota(1, Duration::from_secs(1), 1), quota(1, Duration::from_secs(1), 2));
+        assert!(loose.adds_nothing_to(&strict));
+        let times = [0, 0, 0, 1_500_000_000, 2_000_000_000, 2_500_000_000];
+        assert_eq!(run(&strict, &times).last(), Some(&true));
+        assert_eq!(run(&loose, &times).last(), Some(&false), "it counted those that the strict one refused");
     }
 
     #[test]

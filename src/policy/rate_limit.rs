@@ -137,7 +137,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             name,
         };
         for (other, place) in limits.iter().zip(&places) {
-            never_refuses(&limit, entry, other, place, build.problems);
+            adds_nothing(&limit, entry, other, place, build.problems);
         }
         limits.push(limit);
         places.push(entry);
@@ -177,25 +177,21 @@ fn short_form(text: &str) -> Option<String> {
     Some(format!("rateLimit: {{ requests: {requests}, window: {window} }}"))
 }
 
-/// Warns of one of two limits that count the same and of which one always says no first: it allows no faster rate and no larger burst.
-fn never_refuses(new: &Limit, at: &Section, old: &Limit, old_at: &Section, problems: &mut Problems) {
-    let is_stricter = |a: &Limit, b: &Limit| {
-        // Requests per time, compared without division.
-        let rate = |x: &Limit, y: &Limit| u128::from(x.quota.requests()) * y.quota.window().as_nanos();
-        a.subject == b.subject && rate(a, b) <= rate(b, a) && a.quota.burst() <= b.quota.burst()
-    };
-    let (idle, idle_at, strict, strict_at) = if is_stricter(old, new) {
+/// Warns of one of two limits that count the same where the other already promises all that it does.
+fn adds_nothing(new: &Limit, at: &Section, old: &Limit, old_at: &Section, problems: &mut Problems) {
+    let is_idle = |a: &Limit, b: &Limit| a.subject == b.subject && a.quota.adds_nothing_to(&b.quota);
+    let (idle, idle_at, strict, strict_at) = if is_idle(new, old) {
         (new, at, old, old_at)
-    } else if is_stricter(new, old) {
+    } else if is_idle(old, new) {
         (old, old_at, new, at)
     } else {
         return;
     };
-    let message = format!("`{}` never refuses a request: `{}` always does so first", idle.name, strict.name);
+    let message = format!("`{}` adds nothing: what `{}` allows is never more", idle.name, strict.name);
     problems
         .warning(codes::NO_EFFECT, idle_at.path(), message)
         .related(strict_at.path(), "no faster, and no more at once")
-        .help("remove it, or allow fewer requests at once (`burst`) over a longer window");
+        .help("remove it, or let it allow less: fewer at once (`burst`), or fewer over a longer `window`");
 }
 
 impl Policy for RateLimits {
