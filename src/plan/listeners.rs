@@ -110,7 +110,7 @@ pub(super) struct ListenerSpec {
     #[schemars(with = "ListenerName")]
     name: String,
     /// The IP address and port to listen on. `0.0.0.0` and `[::]` mean every address of the machine. Write it in quotes.
-    #[serde(rename = "address")]
+    #[serde(rename = "address", deserialize_with = "super::address_or_port::everywhere")]
     #[schemars(with = "shape::SocketAddress")]
     _address: String,
     /// Serve HTTPS with these certificates. Without it the listener speaks plain HTTP.
@@ -369,6 +369,7 @@ fn trusted(section: &Section, written: &[String], problems: &mut Problems) -> Tr
 pub(super) struct AdminSpec {
     /// An IP address and port, or `unix:` and the path of a socket file. Anything but loopback or a socket file needs a `token`.
     #[schemars(with = "shape::AdminAddress")]
+    #[serde(deserialize_with = "super::address_or_port::loopback")]
     address: String,
     /// Name of the secret that callers show as `Authorization: Bearer …`. Required where `address` can be reached from other
     /// machines. Default: none.

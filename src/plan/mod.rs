@@ -4,6 +4,7 @@
 //! request holds the plan it began with until its end, so a reload never mixes two. What must survive a reload (limits, secrets,
 //! resolved names, metrics) lives in [`Process`] and is only referred to from here.
 
+mod address_or_port;
 pub mod cases;
 mod conflicts;
 pub mod diff;
