@@ -205,6 +205,13 @@ impl Files {
     fn locate(&self, problem: &Problem) -> Finding {
         let point = |at: &Path, on_key| self.all.get(at.file).map(|file| file.point(at, on_key));
         let (place, used_at) = point(&problem.at, problem.on_key).unwrap_or_default();
+        // Whatever else is wrong with such a value, it is not what was meant.
+        let filled = !problem.on_key
+            && self
+                .all
+                .get(problem.at.file)
+                .and_then(|file| file.source.text().get(place.clone()))
+                .is_some_and(is_to_be_filled);
         let mut related: Vec<Related> = problem
             .related
             .iter()
@@ -225,11 +232,21 @@ impl Files {
             place,
             path: problem.at.to_string(),
             message: problem.message.clone(),
-            help: problem.help.clone(),
+            help: if filled { vec![NOT_FILLED_IN.to_owned()] } else { problem.help.clone() },
             related,
         }
     }
 }
+
+/// Whether a value is written to be filled in by a template or a shell, which nobody does here.
+fn is_to_be_filled(written: &str) -> bool {
+    !written.contains('\n')
+        && [("${", "}"), ("{{", "}}")]
+            .iter()
+            .any(|(open, close)| written.split_once(open).is_some_and(|(_, rest)| rest.contains(close)))
+}
+
+const NOT_FILLED_IN: &str = "`${NAME}` and `{{ name }}` are not filled in here: write the value out, or a secret as a name under `secrets` (`env` or `file`)";
 
 #[cfg(test)]
 mod tests {

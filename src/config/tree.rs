@@ -340,10 +340,12 @@ impl<'t> Builder<'t> {
             }
             _ => {
                 let message = "a key must be plain text, and this is a list or a mapping";
-                self.findings.push(
-                    Finding::error(codes::WRONG_TYPE, span.clone(), message)
-                        .with_help("a value that begins with `{` or `[` and is meant as text needs quotes"),
-                );
+                let help = if self.text.get(..span.start).is_some_and(|before| before.ends_with('{')) {
+                    "`{{ ... }}` is not filled in here: write the value out, and a secret as a name under `secrets`"
+                } else {
+                    "a value that begins with `{` or `[` and is meant as text needs quotes"
+                };
+                self.findings.push(Finding::error(codes::WRONG_TYPE, span.clone(), message).with_help(help));
                 Box::from("")
             }
         };

@@ -110,7 +110,8 @@ pub(in crate::plan) fn parse_url(url: &str) -> Result<(Scheme, String, u16, Stri
     if path.contains(['?', '#']) {
         return Err("an upstream's URL has no query and no fragment\na route adds parameters with `rewrite: { query: { set: { name: value } } }`; a key goes into `credential: { apiKey: { in: query, ... } }`".into());
     }
-    let parsed = target::authority(authority).map_err(|why| format!("`{authority}` is no host: {why}"))?;
+    let parsed = target::authority(authority)
+        .map_err(|_| format!("`{authority}` is no host name or address, with or without a port"))?;
     let base = if path.is_empty() { "/" } else { path };
     let normal = target::target(base, target::Asterisk::Refuse)
         .map_err(|why| format!("`{base}` is no path: {why}"))?;
