@@ -11,6 +11,7 @@ pub mod codes;
 mod decode;
 mod document;
 mod file;
+mod foreign;
 mod include;
 mod keys;
 mod locate;

@@ -113,7 +113,9 @@ impl Problems {
         self.meant.insert((at.clone(), key.to_owned()));
     }
 
-    pub(super) fn is_meant(&self, at: &Path, key: &str) -> bool {
+    /// Whether a key that is not known was told already, and was most likely meant to be this one.
+    #[must_use]
+    pub fn is_meant(&self, at: &Path, key: &str) -> bool {
         !self.meant.is_empty() && self.meant.contains(&(at.clone(), key.to_owned()))
     }
 

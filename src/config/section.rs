@@ -16,7 +16,6 @@ use super::document::Files;
 use super::keys::keys_of;
 use super::path::{Path, Place, Seg};
 use super::problem::Problems;
-use super::suggest::did_you_mean;
 use super::words;
 
 /// A value of the document and where it stands.
@@ -83,7 +82,7 @@ impl Section {
             // left out as well, in silence.
             let wrong = match &mistake.what {
                 What::UnknownKey { key, known } => {
-                    if let Some(near) = did_you_mean(key, known.iter().copied()) {
+                    if let Some(near) = words::meant(key, known.iter().copied()) {
                         meant.insert((place.clone(), near.to_owned()));
                     }
                     place.key(key)
@@ -207,8 +206,8 @@ impl Section {
                 let help = if instead.is_empty() { "remove it: it would do nothing" } else { instead };
                 problems.error(codes::NOT_SUPPORTED, &at, message).on_key().help(help);
             } else if !known.contains(&key.as_str()) {
-                let help = words::choose(key, known.iter().copied(), "known here");
-                if let Some(near) = did_you_mean(key, known.iter().copied()) {
+                let help = words::choose_key(key, known.iter().copied());
+                if let Some(near) = words::meant(key, known.iter().copied()) {
                     problems.note_meant(&self.path, near);
                 }
                 let problem = problems.error(codes::UNKNOWN_KEY, &at, words::unknown_key(key)).on_key();

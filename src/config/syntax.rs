@@ -81,7 +81,9 @@ fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<&'stati
         _ if tab => TAB,
         K::UnknownAnchor => (
             "no anchor of this name stands above",
-            Some("an alias `*name` repeats what was marked `&name` before"),
+            Some(
+                "put a text that begins with `*` in quotes: `\"*.app.example\"`; an alias `*name` repeats what was marked `&name` before",
+            ),
         ),
         K::UnclosedFlowCollection { open } => return unclosed(*open),
         K::MismatchedFlowCollectionEnd { open, close } => {
@@ -120,9 +122,10 @@ fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<&'stati
         K::CommentNotSeparated | K::CommentInterceptedScalar => {
             ("a comment needs a space before its `#` and cannot stand inside a text", None)
         }
-        K::ZeroBlockScalarIndent | K::InvalidBlockScalarHeader => {
-            ("after `|` or `>` the text begins on the next line", None)
-        }
+        K::ZeroBlockScalarIndent | K::InvalidBlockScalarHeader => (
+            "after `|` or `>` the text begins on the next line",
+            Some("put a text that begins with `|` or `>` in quotes"),
+        ),
         K::RecursionLimitExceeded => ("nested too deep", None),
         K::MissingAnchorOrAliasName => {
             ("`&` or `*` without a name", Some("put a text that begins with `*` or `&` in quotes"))

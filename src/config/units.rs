@@ -63,8 +63,12 @@ impl FromStr for TimespanOrZero {
         if is_bare_number(text) {
             return Err(BARE_DURATION.to_owned());
         }
-        let span =
-            humantime::parse_duration(text).map_err(|_| format!("this is no duration\n{DURATION_HINT}"))?;
+        let span = humantime::parse_duration(text).map_err(|_| {
+            match text.ends_with(|c: char| c.is_ascii_digit()) {
+                true => "this is no duration\neach number needs its unit, as in `1h30m`".to_owned(),
+                false => format!("this is no duration\n{DURATION_HINT}"),
+            }
+        })?;
         if span > LONGEST {
             return Err("a duration is at most 366 days".to_owned());
         }

@@ -2,6 +2,7 @@
 
 use super::codes;
 use super::decode::{Found, What};
+use super::foreign;
 use super::suggest::{did_you_mean, listed};
 
 /// Code, message and hint of a mistake.
@@ -16,7 +17,7 @@ pub(super) struct Words {
 pub(super) fn of(what: &What, raw: Option<&str>) -> Words {
     let (code, message, help) = match what {
         What::UnknownKey { key, known } => {
-            (codes::UNKNOWN_KEY, unknown_key(key), choose(key, known.iter().copied(), "known here"))
+            (codes::UNKNOWN_KEY, unknown_key(key), choose_key(key, known.iter().copied()))
         }
         What::UnknownChoice { written, known } => {
             let message = match raw {
@@ -62,6 +63,25 @@ pub(super) fn unknown_key(key: &str) -> String {
 
 pub(super) fn missing_key(key: &str) -> String {
     format!("missing key `{key}`")
+}
+
+/// The key that was most likely meant by one that is not known: another gateway's word for it, or a near one.
+pub(super) fn meant<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    foreign::key(key, known.clone()).or_else(|| did_you_mean(key, known))
+}
+
+/// What to write instead of a key that is not known: the one that was meant, else where it belongs, else all keys.
+pub(super) fn choose_key<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+    if meant(key, known.clone()).is_none()
+        && let Some(advice) = foreign::advice(key, known.clone())
+    {
+        return Some(advice.to_owned());
+    }
+    match foreign::key(key, known.clone()) {
+        Some(ours) if did_you_mean(key, [ours]).is_none() => Some(format!("it is called `{ours}` here")),
+        Some(ours) => Some(format!("did you mean `{ours}`?")),
+        None => choose(key, known, "known here"),
+    }
 }
 
 /// The nearest known word, else all of them.
@@ -131,16 +151,23 @@ fn type_help(found: Found, expected: &str, raw: Option<&str>) -> Option<String> 
             Some(short.map_or_else(|| "quote it".to_owned(), |raw| format!("quote it: `\"{raw}\"`")))
         }
         Found::Text | Found::Number | Found::Bool if expected.starts_with("a list") => Some(
-            short.map_or_else(|| "a list is written `[a, b]`".to_owned(), |raw| format!("write `[{raw}]`")),
+            short
+                .filter(|raw| !SWITCHES.contains(raw))
+                .map_or_else(|| "a list is written `[a, b]`".to_owned(), |raw| format!("write `[{raw}]`")),
         ),
         Found::Text | Found::Number | Found::Bool if expected == "a mapping" => {
             Some("settings are written `{ key: value }`, or as lines below it".to_owned())
         }
-        Found::Text if expected.contains("number") => short
-            .filter(|raw| raw.parse::<f64>().is_ok())
-            .map(|_| "write the number without quotes".to_owned()),
+        Found::Text if expected.contains("number") => {
+            short.filter(|raw| raw.parse::<f64>().is_ok()).map(|raw| match raw.trim_start_matches('0') {
+                rest if rest.len() < raw.len() && rest.starts_with(|c: char| c.is_ascii_digit()) => {
+                    format!("a number has no zeros in front: write `{rest}`")
+                }
+                _ => "write the number without quotes".to_owned(),
+            })
+        }
         Found::Text if expected.starts_with("`true`") => short
-            .filter(|raw| ["true", "false", "yes", "no", "on", "off"].contains(&raw.to_lowercase().as_str()))
+            .filter(|raw| SWITCHES.contains(&raw.to_lowercase().as_str()))
             .map(|_| "write `true` or `false`, without quotes".to_owned()),
         _ => None,
     }
@@ -151,6 +178,9 @@ fn type_help(found: Found, expected: &str, raw: Option<&str>) -> Option<String> 
 pub fn counted(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
+
+/// How a switch is written in one program or another.
+const SWITCHES: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
 
 #[cfg(test)]
 mod tests {
@@ -169,6 +199,26 @@ mod tests {
         assert_eq!(
             wrong(Found::List, "struct Route with 3 elements", None).message,
             "expected a mapping, found a list"
+        );
+    }
+
+    #[test]
+    fn what_others_write_is_answered_with_our_form() {
+        let help = |found, expected: &str, raw| {
+            of(&What::WrongType { found, expected: expected.into() }, Some(raw)).help.unwrap_or_default()
+        };
+        assert_eq!(help(Found::Text, "u32", "0100"), "a number has no zeros in front: write `100`");
+        assert_eq!(help(Found::Text, "u32", "0.5"), "write the number without quotes");
+        assert_eq!(help(Found::Text, "u32", "0"), "write the number without quotes");
+        assert_eq!(help(Found::Text, "a sequence", "on"), "a list is written `[a, b]`");
+        assert_eq!(help(Found::Text, "a boolean", "Off"), "write `true` or `false`, without quotes");
+        assert_eq!(
+            choose_key("proxy_pass", ["upstream"].into_iter()).as_deref(),
+            Some("it is called `upstream` here")
+        );
+        assert_eq!(
+            choose_key("rate_limit", ["rateLimit"].into_iter()).as_deref(),
+            Some("did you mean `rateLimit`?")
         );
     }
 

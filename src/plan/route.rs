@@ -67,6 +67,9 @@ pub(super) struct Draft<'a> {
     upstream: Option<&'a Entry>,
 }
 
+/// The keys that say where a route leads; it has one of them.
+const TARGETS: [&str; 3] = ["upstream", "redirect", "respond"];
+
 const PLANNED: [&str; 8] = [
     "when\n`match: { methods, hosts, headers, query }` tells requests apart",
     "split\na route leads to one upstream; its `endpoints` can have a `weight` each",
@@ -277,8 +280,7 @@ fn target<'a>(
     declared: &'a Declared,
     problems: &mut Problems,
 ) -> Option<Option<&'a Entry>> {
-    let written: Vec<&str> =
-        ["upstream", "redirect", "respond"].into_iter().filter(|key| section.get(key).is_some()).collect();
+    let written: Vec<&str> = TARGETS.into_iter().filter(|key| section.get(key).is_some()).collect();
     match written.as_slice() {
         ["upstream"] => {
             let at = section.get("upstream")?;
@@ -286,6 +288,8 @@ fn target<'a>(
             declared.get(&name, &at, problems).map(Some)
         }
         [_] => Some(None),
+        // What was meant was told at the key that is not known.
+        [] if TARGETS.into_iter().any(|key| problems.is_meant(section.path(), key)) => None,
         [] => {
             problems
                 .error(codes::NO_TARGET, section.path(), "this route leads nowhere")
