@@ -7,6 +7,8 @@
 //! This room knows no policy, no route table and no key of ours except where secrets may stand (`redact`). It resolves
 //! nothing: whether an upstream exists is the plan's question.
 
+#[cfg(test)]
+mod agreement;
 pub mod codes;
 mod decode;
 mod document;
