@@ -4,7 +4,8 @@
 //! (`document`), and a room that needs its part decodes it from a [`Section`] and records what is wrong in [`Problems`].
 //! [`Document::report`] turns these into a [`Report`] with file, line, column and the lines concerned, secrets blanked.
 //!
-//! This room knows no policy, no route table and no key of ours except where secrets may stand (`redact`). It resolves
+//! This room knows no policy, no route table and no key of ours except where secrets may stand (`redact`) and what other
+//! gateways call them (`foreign`). It resolves
 //! nothing: whether an upstream exists is the plan's question.
 
 #[cfg(test)]
