@@ -45,4 +45,3 @@ pub use sources::Sources;
 pub use suggest::did_you_mean;
 pub use units::{ByteSize, Percent, Rate, Timespan, TimespanOrZero};
 pub use visible::{visible, visible_line};
-pub use words::counted;

@@ -173,12 +173,6 @@ fn type_help(found: Found, expected: &str, raw: Option<&str>) -> Option<String> 
     }
 }
 
-/// A number of things: `1 route`, `2 routes`.
-#[must_use]
-pub fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
-}
-
 /// How a switch is written in one program or another.
 const SWITCHES: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
 

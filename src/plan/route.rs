@@ -12,7 +12,9 @@ use crate::config::{Problems, Section, codes};
 use crate::names::{NameError, RouteName, UpstreamName};
 use crate::policy::errors::Errors;
 use crate::policy::origin::{ReverseMap, WayBack};
-use crate::policy::{Build, Chain, KINDS, Kind, PathShape, Place, Settings, UpstreamFacts, UpstreamKind};
+use crate::policy::{
+    Build, Chain, KINDS, Kind, PathShape, Place, Settings, UpstreamFacts, UpstreamKind, cache,
+};
 use crate::telemetry::RouteMetrics;
 
 /// The most routes of one configuration.
@@ -415,6 +417,7 @@ fn route(
         }
     }
     check_limits(&draft.section, draft.owner, &mut build);
+    cache::check_share(&draft.section, &mut build);
     let limit_names: Vec<&str> = build.limit_names.iter().map(String::as_str).collect();
     let metrics = process.metrics.route(draft.name.as_str(), &limit_names);
     Route {

@@ -34,6 +34,19 @@ pub(super) struct Spec {
     stale_if_error: Option<Timespan>,
     /// What makes two requests different, besides method, host, path and query.
     key: Option<KeySpec>,
+    /// Who may be given an answer that a client's `authorization` or cookies brought. Required where they reach a `kind: api`. Default: from
+    /// a `kind: app` such an answer is kept only where it says `public` or `s-maxage`.
+    share: Option<Share>,
+}
+
+/// Who may be given an answer that a client's identity brought.
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Share {
+    /// Everybody: the answer is the same, whoever asks.
+    Public,
+    /// Only who asks with the same `authorization` and cookies, as far as they reach the upstream.
+    PerIdentity,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, JsonSchema)]
@@ -84,6 +97,8 @@ pub struct CacheSettings {
     pub key_headers: Vec<HeaderName>,
     /// Whether the rules of an `app` apply: cookies reach the upstream.
     pub app: bool,
+    /// Who may be given an answer that a client's identity brought; `None`: the rules of HTTP (RFC 9111 §3.5) and of `app`.
+    pub share: Option<Share>,
 }
 
 impl CacheSettings {
@@ -113,12 +128,27 @@ impl CacheSettings {
                 told::span(window)
             ));
         }
-        words.push("never stored: an answer with `set-cookie`, a part of one, and what a client's `authorization` or cookies brought, \
-                    unless it says that it may be shared"
-            .to_owned());
+        let never = "never stored: an answer with `set-cookie`, and a part of one";
+        let (shared, kept) = match self.share {
+            None => (
+                None,
+                "never stored: an answer with `set-cookie`, a part of one, and what a client's `authorization` or cookies brought, \
+                 unless it says that it may be shared",
+            ),
+            Some(Share::Public) => (Some("answers are shared by everybody, whoever asks"), never),
+            Some(Share::PerIdentity) => (
+                Some("answers are kept apart by the `authorization` and cookies that reach the upstream"),
+                never,
+            ),
+        };
+        words.extend(shared.into_iter().chain([kept]).map(str::to_owned));
         let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
         let data = serde_json::json!({
             "ttlSeconds": seconds(self.ttl),
+            "share": self.share.map(|share| match share {
+                Share::Public => "public",
+                Share::PerIdentity => "perIdentity",
+            }),
             "mode": if self.overrides { "override" } else { "respect" },
             "staleWhileRevalidateSeconds": seconds(self.stale_while_revalidate),
             "staleIfErrorSeconds": seconds(self.stale_if_error),
@@ -129,8 +159,7 @@ impl CacheSettings {
     }
 }
 
-const PLANNED: [&str; 4] = [
-    "share",
+const PLANNED: [&str; 3] = [
     "tags\nthe admin side purges by URL and by route",
     "methods\nGET and HEAD are cached, nothing else",
     "zone\nall routes share the one store of the top-level `cache:`",
@@ -194,6 +223,35 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         ignored_parameters,
         key_headers,
         app: build.kind() == UpstreamKind::App,
+        share: spec.share,
     });
     None
+}
+
+/// Whether `share` is said where it must be, and only where it means something. After all policies: what is forwarded is another's.
+pub fn check_share(route: &Section, build: &mut Build<'_>) {
+    let Some(cache) = &build.settings.cache else { return };
+    let identity = build.settings.forwards_authorization || build.settings.forwards_cookies;
+    let section = route.at("cache");
+    match cache.share {
+        None if identity && !cache.app => {
+            build
+                .problems
+                .error(
+                    codes::SHARE_MISSING,
+                    section.path(),
+                    "the client's identity reaches the upstream, and nothing says who may share the answer",
+                )
+                .related(route.at("request").path(), "passes on who asks")
+                .help("`share: perIdentity` keeps clients apart, `share: public` says that the answer is the same for everybody")
+                .on_key();
+        }
+        Some(_) if !identity => {
+            build
+                .problems
+                .error(codes::NO_EFFECT, section.at("share").path(), "nothing of who asks reaches the upstream, so every answer is shared")
+                .help("remove it, or forward what says who asks: `request.headers.forward`, `request.cookies.forward`");
+        }
+        _ => {}
+    }
 }

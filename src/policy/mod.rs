@@ -167,6 +167,8 @@ pub struct Settings {
     pub forwards_authorization: bool,
     /// Whether the client's cookies reach the upstream.
     pub forwards_cookies: bool,
+    /// Which of them; `None`: all.
+    pub forwarded_cookies: Option<Vec<String>>,
     /// For an `api`: where its own references in a JSON body lead to.
     pub reverse: Option<Arc<origin::ReverseMap>>,
     /// JSON shaping of the answer.

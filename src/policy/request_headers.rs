@@ -151,6 +151,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     };
     let injects = build.injected.iter().any(|name| name == "authorization");
     build.settings.forwards_authorization = passing.allows(&header::AUTHORIZATION) && !injects;
+    build.settings.forwarded_cookies.clone_from(&cookies);
     build.settings.forwards_cookies = cookies.as_ref().is_none_or(|names| !names.is_empty());
     Some(Arc::new(RequestHeaders { passing, cookies, edits, forward }))
 }
@@ -187,7 +188,7 @@ impl Policy for RequestHeaders {
         head: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
-        let cookies = self.cookies.as_ref().map(|names| chosen_cookies(head, names));
+        let cookies = self.cookies.as_ref().map(|names| chosen_cookies(&head.headers, names));
         // Many servers read `_` as `-`: such a name would pass for one that is ours to say. As in nginx, it is dropped.
         let twins: Vec<HeaderName> = head
             .headers
@@ -262,12 +263,11 @@ impl RequestHeaders {
 }
 
 /// The cookies of these names, joined as one field (RFC 9113 §8.2.3 lets a client send crumbs).
-fn chosen_cookies(head: &RequestHeader, names: &[String]) -> Option<HeaderValue> {
+pub fn chosen_cookies(fields: &http::HeaderMap, names: &[String]) -> Option<HeaderValue> {
     if names.is_empty() {
         return None;
     }
-    let kept: Vec<&str> = head
-        .headers
+    let kept: Vec<&str> = fields
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|line| line.to_str().ok())

@@ -5,6 +5,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use blake2::{Blake2s256, Digest as _};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora::cache::key::HashBinary;
@@ -20,7 +21,9 @@ use crate::cache::status::{Forward, Outcome, Source as CacheSource};
 use crate::cache::vary::{self, Vary};
 use crate::exchange::{Exchange, Source};
 use crate::plan::Route;
-use crate::policy::{Fault, forwarding};
+use crate::policy::cache::Share;
+use crate::policy::request_headers::chosen_cookies;
+use crate::policy::{Fault, Settings, forwarding};
 use crate::telemetry::labels::CacheResult;
 
 /// `request_cache_filter`: turns the cache on where the route caches and the request is one that may be answered from it.
@@ -110,11 +113,13 @@ pub fn with_key<T>(
 ) -> Option<T> {
     let settings = route.settings.cache.as_ref()?;
     // Every line: the upstream sees them all. A field that is absent has none, an empty one has one.
-    let headers: Vec<(&str, &[u8])> = settings
+    let mut headers: Vec<(&str, &[u8])> = settings
         .key_headers
         .iter()
         .flat_map(|name| fields.get_all(name).iter().map(move |line| (name.as_str(), line.as_bytes())))
         .collect();
+    let identity = (settings.share == Some(Share::PerIdentity)).then(|| identity(&route.settings, fields));
+    headers.extend(identity.as_ref().map(|digest| (IDENTITY, digest.as_slice())));
     let authority = exchange.authority();
     let query = canonical_query(exchange.query.as_deref().unwrap_or_default(), &settings.ignored_parameters);
     let parts = KeyParts {
@@ -128,6 +133,31 @@ pub fn with_key<T>(
         headers: &headers,
     };
     Some(make(&parts))
+}
+
+/// The part of a key that stands for who asks. No field can have this name.
+pub const IDENTITY: &str = "(identity)";
+
+/// A digest of what says who asks, as far as it reaches the upstream: nobody can make another client's, and none is kept as it was sent.
+fn identity(settings: &Settings, fields: &HeaderMap) -> [u8; 32] {
+    let mut digest = Blake2s256::new();
+    let mut part = |kind: u8, value: &[u8]| {
+        digest.update([kind]);
+        digest.update((value.len() as u64).to_le_bytes());
+        digest.update(value);
+    };
+    if settings.forwards_authorization {
+        fields.get_all(header::AUTHORIZATION).iter().for_each(|value| part(b'a', value.as_bytes()));
+    }
+    match &settings.forwarded_cookies {
+        None => fields.get_all(header::COOKIE).iter().for_each(|value| part(b'c', value.as_bytes())),
+        Some(names) => {
+            if let Some(chosen) = chosen_cookies(fields, names) {
+                part(b'c', chosen.as_bytes());
+            }
+        }
+    }
+    digest.finalize().into()
 }
 
 /// `cache_vary_filter`: which variant of a stored answer this request wants.
@@ -168,7 +198,10 @@ fn verdict(session: &Session, head: &ResponseHeader, ctx: &Ctx, path: Path) -> O
     let route = ctx.route.as_ref()?;
     let settings = route.settings.cache.as_ref()?;
     let request = session.req_header();
-    let sent = |name: header::HeaderName, forwarded: bool| forwarded && request.headers.contains_key(name);
+    // Where the route says who may share the answer, it is no longer HTTP that has to.
+    let open = settings.share.is_none();
+    let sent =
+        |name: header::HeaderName, forwarded: bool| open && forwarded && request.headers.contains_key(name);
     let facts = RequestFacts {
         authorization_forwarded: sent(header::AUTHORIZATION, route.settings.forwards_authorization),
         cookie_forwarded: sent(header::COOKIE, route.settings.forwards_cookies),

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::listen::{CertificateFiles, Certificates};
-use crate::config::{self, Document, Report, counted};
+use crate::config::{self, Document, Report};
 use crate::exchange::target;
 use crate::plan::diff::Fixed;
 use crate::plan::listeners::FileMistake;
 use crate::plan::{self, Cases, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
+use crate::policy::told::counted;
 use crate::policy::told::tells_a_secret;
 use crate::proxy::explain::{AskError, Asked, Explanation, Live};
 use crate::proxy::{Shared, cache};
@@ -308,9 +309,9 @@ impl State {
         format!(
             "{:016x}: {}, {}, {}",
             plan.fingerprint,
-            counted(plan.routes.len(), "route"),
-            counted(plan.upstreams.len(), "upstream"),
-            counted(plan.secrets.len(), "secret")
+            counted(plan.routes.len() as u64, "route"),
+            counted(plan.upstreams.len() as u64, "upstream"),
+            counted(plan.secrets.len() as u64, "secret")
         )
     }
 

@@ -218,3 +218,66 @@ fn a_reload_of_something_else_keeps_the_cache_warm() {
         assert!(is_hit(&answer), "{way}: {}", cache_status(&answer));
     }
 }
+
+/// What each client got; the origin answers with who asks.
+fn asked(share: &str, kind: &str, requests: &[(&str, &str)]) -> (Vec<String>, usize) {
+    let origin = Origin::start(|request| {
+        let who = [request.header("authorization"), request.header("cookie")]
+            .map(Option::unwrap_or_default)
+            .join("|");
+        response(200, &[], who.as_bytes())
+    });
+    let yaml = format!(
+        "version: 1\nlisteners: [{{ name: public, address: '127.0.0.1:0' }}]\naccessLog: off\n\
+         upstreams: {{ up: {{ kind: {kind}, url: '{}', allowPrivate: true }} }}\n\
+         routes: [{{ name: r, match: {{ path: {{ prefix: / }}, methods: [GET], headers: [{{ name: x-any }}] }}, upstream: up, \
+         request: {{ headers: {{ forward: [authorization] }}, cookies: {{ forward: [session] }} }}, \
+         cache: {{ ttl: 60s, mode: override, share: {share} }} }}]\n",
+        origin.url()
+    );
+    let gateway = Gateway::start(&yaml);
+    let got = requests
+        .iter()
+        .map(|(name, value)| gateway.request("GET", "/x", &[("x-any", "1"), (name, value)], b"").text())
+        .collect();
+    (got, origin.count())
+}
+
+#[test]
+fn an_answer_for_one_identity_is_given_to_no_other() {
+    let requests = [
+        ("authorization", "Bearer a"),
+        ("authorization", "Bearer b"),
+        ("cookie", "session=1; lang=no"),
+        ("cookie", "session=2"),
+        ("cookie", "lang=en; session=1"),
+        ("authorization", "Bearer a"),
+        ("cookie", "other=1"),
+        ("cookie", "other=2"),
+    ];
+    for kind in ["api", "app"] {
+        let (got, calls) = asked("perIdentity", kind, &requests);
+        assert_eq!(
+            got,
+            ["Bearer a|", "Bearer b|", "|session=1", "|session=2", "|session=1", "Bearer a|", "|", "|"],
+            "{kind}: cookies that do not pass make no difference"
+        );
+        assert_eq!(calls, 5, "{kind}: one for each identity, and one for nobody");
+    }
+}
+
+#[test]
+fn an_answer_that_is_said_to_be_public_is_given_to_all() {
+    for kind in ["api", "app"] {
+        let (got, calls) = asked(
+            "public",
+            kind,
+            &[("authorization", "Bearer a"), ("cookie", "session=1"), ("accept", "*/*")],
+        );
+        assert_eq!(
+            (got.as_slice(), calls),
+            (["Bearer a|", "Bearer a|", "Bearer a|"].map(str::to_owned).as_slice(), 1),
+            "{kind}"
+        );
+    }
+}

@@ -158,9 +158,18 @@ fn upstream(random: &mut Random, name: &str, rewrites: &[&str], yaml: &mut Strin
         let _ = writeln!(yaml, "    request: {{ {} }}", request.join(", "));
     }
     if random.chance(50) {
+        // What brings a client's identity to an `api` has to say who may share the answer; where nothing does, nobody may say it.
+        let credential = yaml.contains("bearer") || yaml.contains("basic");
+        let identity =
+            request.iter().any(|part| part.starts_with("cookies") || (part.contains("\"*\"") && !credential));
+        let share = match (name, identity) {
+            ("vendor", false) => "",
+            ("vendor", true) => random.pick(&["share: public, ", "share: perIdentity, "]),
+            _ => random.pick(&["", "", "share: perIdentity, "]),
+        };
         let _ = writeln!(
             yaml,
-            "    cache: {{ {} }}",
+            "    cache: {{ {share}{} }}",
             random.pick(&[
                 "ttl: 1h",
                 "ttl: 1h, key: { query: { ignore: [\"utm_*\"] } }",

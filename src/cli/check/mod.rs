@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config::{Entry, Report, counted, visible_line};
+use crate::config::{Entry, Report, visible_line};
 use crate::plan::{Process, Secrets};
+use crate::policy::told::counted;
 use crate::server::Load;
 
 /// What `check` takes.
@@ -113,13 +114,13 @@ fn human(checked: &Checked) {
     anstream::eprint!("{}", report.styled());
     match checked.size {
         Some((routes, upstreams)) if checked.exit == EXIT_OK => {
-            let size = [counted(routes, "route"), counted(upstreams, "upstream")].join(", ");
-            println!("{file}: fine: {size}, {}", counted(report.warnings(), "warning"));
+            let size = [counted(routes as u64, "route"), counted(upstreams as u64, "upstream")].join(", ");
+            println!("{file}: fine: {size}, {}", counted(report.warnings() as u64, "warning"));
         }
         _ => println!(
             "{file}: {}, {}",
-            counted(report.errors(), "error"),
-            counted(report.warnings(), "warning")
+            counted(report.errors() as u64, "error"),
+            counted(report.warnings() as u64, "warning")
         ),
     }
 }

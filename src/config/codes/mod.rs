@@ -54,6 +54,7 @@ codes! {
     NO_TARGET = "PC0505": "a route without `upstream`, `redirect` or `respond`, or with several";
     NO_EFFECT = "PC0506": "a setting that changes nothing where it stands";
     ADMIN_EXPOSED = "PC0507": "the admin listener can be reached from other machines without a token";
+    SHARE_MISSING = "PC0508": "a cache on a route that passes the client's identity on, and nothing says who may share its answers";
     INLINE_SECRET = "PC0601": "a secret written into the file itself";
     SECRET_MISSING = "PC0602": "a secret whose source has no value";
     SECRET_INVALID = "PC0603": "a secret whose value cannot be used";

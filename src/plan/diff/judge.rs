@@ -290,6 +290,10 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
     if old.has("cache") && !dropped.is_empty() {
         mark("cache.key.headers", format!("answers are no longer kept apart by `{}`", dropped.join("`, `")));
     }
+    let text = |part: &Part| part.value("cache.share").map(|share| share.to_string());
+    if old.has("cache") && text(new).as_deref() == Some("public") && text(old).as_deref() != Some("public") {
+        mark("cache.share", "an answer that one client's identity brought is given to everybody".to_owned());
+    }
     let ignored: Vec<String> = new
         .members("cache.key.query.ignore")
         .difference(&old.members("cache.key.query.ignore"))

@@ -277,6 +277,7 @@ pub const ROUTE: &[Row] = &[
     row("cache.staleIfError", Form::Any, zero, Neutral),
     row("cache.key.query.ignore", Form::Set, nothing, Neutral),
     row("cache.key.headers", Form::CaselessSet, nothing, Neutral),
+    row("cache.share", Form::Any, none, Neutral),
     row("response.json", Form::Block, none, Neutral),
     row("response.json.keep", Form::Set, none, List(Kind::JsonExposed, Kind::JsonFieldRemoved)),
     row("response.json.remove", Form::Set, nothing, Taken(Kind::JsonExposed, Kind::JsonFieldRemoved)),

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::config::{counted, visible_line};
+use crate::config::visible_line;
+use crate::policy::told::counted;
 
 use super::{Tried, calls, lines, milliseconds, title};
 
@@ -42,7 +43,7 @@ pub(super) fn render(tried: &[Tried], took: Duration) -> String {
     let _ = writeln!(
         out,
         "{}: {passed} passed, {failed} failed ({} ms)",
-        counted(tried.len(), "case"),
+        counted(tried.len() as u64, "case"),
         milliseconds(took)
     );
     out
