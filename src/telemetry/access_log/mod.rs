@@ -79,7 +79,7 @@ pub struct Line<'a> {
     pub method: &'a str,
     /// The host that was asked for.
     pub host: &'a str,
-    /// The route's name, `-` when there was none.
+    /// The route's name, empty when there was none.
     pub route: &'a str,
     /// The path; what stands behind `?` or `#` is left out.
     pub path: &'a str,

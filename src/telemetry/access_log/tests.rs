@@ -198,3 +198,18 @@ fn after_the_end_lines_are_dropped_and_counted_and_off_does_nothing() {
     assert!(off.shutdown());
     assert_eq!(off.dropped(), 0);
 }
+
+#[test]
+fn every_member_of_a_line_is_in_the_documents() {
+    let documents = include_str!("../../../docs/operations.md");
+    let mut clock = Clock::default();
+    let mut out = Vec::new();
+    let whole = Line { limit: Some("burst"), error: Some("deadline"), ..line("/") };
+    encode::line(&mut out, &mut clock, &whole);
+    let told: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    let members = told.as_object().expect("an object");
+    assert!(members.len() >= 19, "all members: {members:?}");
+    for member in members.keys() {
+        assert!(documents.contains(&format!("`{member}`")), "`{member}` is not in docs/operations.md");
+    }
+}
