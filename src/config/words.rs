@@ -158,6 +158,12 @@ fn type_help(found: Found, expected: &str, raw: Option<&str>) -> Option<String> 
         Found::Text | Found::Number | Found::Bool if expected == "a mapping" => {
             Some("settings are written `{ key: value }`, or as lines below it".to_owned())
         }
+        Found::List if expected == "a mapping" => {
+            Some("write `key: value` here, a line each, without `- ` in front".to_owned())
+        }
+        Found::Mapping if expected == "a list" => {
+            Some("write a list here: each item begins with `- `, as in `- name: first`".to_owned())
+        }
         Found::Text if expected.contains("number") => {
             short.filter(|raw| raw.parse::<f64>().is_ok()).map(|raw| match raw.trim_start_matches('0') {
                 rest if rest.len() < raw.len() && rest.starts_with(|c: char| c.is_ascii_digit()) => {
