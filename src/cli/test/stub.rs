@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use super::masks::Masks;
 use crate::names::UpstreamName;
 use crate::plan::cases::{Answer, OneOrMany, Reply};
+use crate::policy::told::counted;
 use crate::upstream::{Dial, Stage};
 
 /// What an upstream got, secrets by name.
@@ -207,9 +208,9 @@ impl Script {
                 let at = used.entry(upstream.to_owned()).or_default();
                 *at += 1;
                 all.get(*at - 1).cloned().ok_or_else(|| {
+                    let answers = counted(all.len() as u64, "answer");
                     format!(
-                        "the upstream `{upstream}` is called {at} times, and its `stub` has {} answers",
-                        all.len()
+                        "the upstream `{upstream}` is called once more, and its `stub` has {answers} only"
                     )
                 })
             }

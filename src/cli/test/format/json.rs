@@ -8,10 +8,14 @@ use super::{Tried, milliseconds};
 use crate::cli::test::expect::Failure;
 use crate::cli::test::stub::Call;
 
+/// Grows when the meaning of a member changes.
+const VERSION: u32 = 1;
+
 pub(super) fn render(tried: &[Tried], took: Duration) -> String {
     let failed = tried.iter().filter(|case| !case.failures.is_empty()).count();
     let cases: Vec<Value> = tried.iter().map(case).collect();
     let all = json!({
+        "version": VERSION,
         "cases": cases,
         "passed": tried.len() - failed,
         "failed": failed,
