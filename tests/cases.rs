@@ -13,6 +13,7 @@ fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
         .args(arguments)
         .current_dir(directory)
         .env_remove("VENDOR_KEY")
+        .env_remove("PORTCULLIS_CONFIG")
         .env("CANARY", REAL_SECRET)
         .output()
         .expect("the binary runs");
@@ -165,6 +166,9 @@ fn what_cannot_be_tried_is_said() {
     );
     let (code, told, errors) = run(folder.path(), &["--filter", "nothing like it", "gate.test.yaml"]);
     assert_eq!(code, 1, "{told}{errors}");
+    assert_eq!(errors, "error: no case has `nothing like it` in its name; there is 1 case\n");
+    let (code, _, errors) = run(folder.path(), &["--config", "missing.yaml", "gate.test.yaml"]);
+    assert_eq!((code, errors.as_str()), (2, "error: `missing.yaml` is not a file that can be read\n"));
     let (code, _, errors) = run(folder.path(), &["missing.test.yaml"]);
     assert_eq!(code, 2, "{errors}");
     assert!(errors.contains("missing.test.yaml"), "{errors}");
@@ -172,4 +176,36 @@ fn what_cannot_be_tried_is_said() {
     let (code, _, errors) = run(folder.path(), &["gate.test.yaml"]);
     assert_eq!(code, 2, "{errors}");
     assert!(errors.contains("did you mean `routes`?"), "{errors}");
+}
+
+#[test]
+fn check_takes_a_file_of_cases_too() {
+    let check = |folder: &Path, arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["check", "gate.test.yaml"])
+            .args(arguments)
+            .current_dir(folder)
+            .env_remove("PORTCULLIS_CONFIG")
+            .output()
+            .expect("the binary runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    };
+    let url = "https://api.vendor.example";
+    let fine = folder(url, "- { name: fine, send: { path: /none }, expect: { status: 404 } }\n");
+    let (code, told, errors) = check(fine.path(), &[]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert_eq!(told, "gate.test.yaml: fine: 1 case, 0 warnings\n");
+    let (code, told, _) = check(fine.path(), &["--format", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((code, &told["files"][0]["cases"]), (0, &1.into()), "{told}");
+    assert_eq!(told["files"][0]["routes"], serde_json::Value::Null);
+    let bad = folder(url, "- { name: bad, send: { path: /none }, stub: { vender: refused } }\n");
+    let (code, told, errors) = check(bad.path(), &[]);
+    assert_eq!((code, told.as_str()), (1, "gate.test.yaml: 1 error, 0 warnings\n"));
+    assert!(errors.contains("did you mean `vendor`?"), "{errors}");
+    std::fs::write(bad.path().join("portcullis.yaml"), "version: 1\nroutse: []\n").expect("written");
+    let (code, _, errors) = check(bad.path(), &[]);
+    assert_eq!(code, 1);
+    assert!(errors.contains("did you mean `routes`?"), "the configuration's mistakes too: {errors}");
 }

@@ -306,6 +306,16 @@ fn a_code_of_a_diagnostic_is_explained_too() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("PC0304"), "its own text");
     let output = explain(folder, &["PC9999"]);
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "no such code");
+    for (only, expected) in [
+        ("PC304", "there is no code `PC304`"),
+        ("https://a.example/x", "`portcullis explain GET https://a.example/x`"),
+        ("GET", "a URL follows the method"),
+    ] {
+        let output = explain(folder, &[only]);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{only}: {errors}");
+        assert!(errors.contains(expected), "{only}: {errors}");
+    }
 }
 
 #[test]

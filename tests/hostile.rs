@@ -77,6 +77,46 @@ fn a_secrets_file_named_by_mistake_is_not_shown() {
     }
 }
 
+/// A full disk is said; a reader that went away, as `head` does, is no matter.
+#[test]
+fn a_stdout_that_takes_nothing_brings_no_command_down() {
+    let config = CONFIG.replace(", share: {}", "");
+    let cases = "config: a.yaml\ntests: [{ name: n, send: { path: /x }, expect: { status: 404 } }]\n";
+    let folder = folder(&[
+        ("a.yaml", &config),
+        ("b.yaml", &config.replace("prefix: /api", "prefix: /apis")),
+        ("c.test.yaml", cases),
+    ]);
+    let run = |arguments: &[&str], stdout: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(arguments).current_dir(folder.path()).env_remove("PORTCULLIS_CONFIG");
+        let output = command.stdout(stdout).output().expect("the program");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (arguments, code) in [
+        (&["check", "a.yaml"][..], 0),
+        (&["check", "--codes"], 0),
+        (&["check", "--format", "json", "a.yaml"], 0),
+        (&["check", "--format", "sarif", "a.yaml"], 0),
+        (&["explain", "PC0304"], 0),
+        (&["explain", "GET", "http://h/api", "--config", "a.yaml"], 0),
+        (&["explain", "GET", "http://h/x", "--config", "a.yaml", "--format", "json"], 1),
+        (&["diff", "a.yaml", "b.yaml"], 1),
+        (&["diff", "--format", "json", "a.yaml", "a.yaml"], 0),
+        (&["test", "c.test.yaml"], 0),
+        (&["schema"], 0),
+        (&["codeowners", "--config", "a.yaml", "--platform", "@shop/platform"], 0),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is full");
+        let (found, errors) = run(arguments, full.into());
+        assert_eq!(found, Some(2), "{arguments:?}: {errors}");
+        assert!(errors.starts_with("error: stdout cannot be written: "), "{arguments:?}: {errors}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        assert_eq!(run(arguments, writer.into()), (Some(code), String::new()), "{arguments:?}");
+    }
+}
+
 /// Damage at random, the same on each run: every file is judged, none brings the program down.
 #[test]
 fn damaged_files_are_judged_and_nothing_breaks() {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
 use crate::config::{self, visible_line};
 use crate::plan::INCLUDE;
 use crate::plan::owners::{OwnedFile, is_code_owner, owned_files};
@@ -16,7 +16,7 @@ use crate::plan::owners::{OwnedFile, is_code_owner, owned_files};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The configuration file that includes the others
-    #[arg(long, short, env = "PORTCULLIS_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: PathBuf,
     /// Who answers for the main file, and for files that are new; may be repeated
     #[arg(long, value_name = "OWNER", required = true, value_parser = owner)]
@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEAM=OWNER", value_parser = team_owner)]
     owner: Vec<(String, String)>,
     /// The root of the repository, from where paths are written
-    #[arg(long, default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
 }
 
@@ -55,10 +55,7 @@ pub fn codeowners(arguments: &Arguments) -> u8 {
         given.entry(team.clone()).or_default().push(owner.clone());
     }
     match rules(&owned_files(&document), &arguments.platform, &given, &arguments.root) {
-        Ok(text) => {
-            print!("{text}");
-            EXIT_OK
-        }
+        Ok(text) => printed(&text, EXIT_OK),
         Err(mistakes) => {
             mistakes.iter().for_each(|mistake| eprintln!("error: {}", visible_line(mistake)));
             EXIT_FINDINGS

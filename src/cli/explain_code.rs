@@ -1,6 +1,6 @@
 //! `portcullis explain PC0304`: what a code of a configuration problem means, at length; `portcullis check --codes`: all of them.
 
-use super::{EXIT_OK, EXIT_USAGE};
+use super::{EXIT_OK, EXIT_USAGE, printed};
 use crate::config::codes;
 
 /// Prints the help of one code. The text has the form that [`codes::is_code`] asks for.
@@ -10,15 +10,12 @@ pub fn explain(text: &str) -> u8 {
         eprintln!("error: there is no code `{text}`; `portcullis check --codes` lists all");
         return EXIT_USAGE;
     };
-    println!("{}: {}\n\n{}", code.code, code.meaning, code.help.trim_end());
-    EXIT_OK
+    printed(&format!("{}: {}\n\n{}\n", code.code, code.meaning, code.help.trim_end()), EXIT_OK)
 }
 
 /// Prints every code with its meaning in one line.
 #[must_use]
 pub fn list() -> u8 {
-    for code in codes::ALL {
-        println!("{}  {}", code.code, code.meaning);
-    }
-    EXIT_OK
+    let lines: String = codes::ALL.iter().map(|code| format!("{}  {}\n", code.code, code.meaning)).collect();
+    printed(&lines, EXIT_OK)
 }

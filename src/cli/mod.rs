@@ -11,6 +11,7 @@ pub mod run;
 pub mod schema;
 pub mod test;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,13 +27,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write a commented configuration to begin with
+    /// Write a commented configuration to begin with; exit 0 written, 1 not writable, 2 unusable options or files there already
     Init(init::Arguments),
-    /// Serve a configuration
+    /// Serve a configuration until SIGTERM; exit 0 stopped, 1 refused, 2 wrong arguments
     Run(run::Arguments),
     /// Say everything that is wrong with configuration files; exit 0 fine, 1 mistakes, 2 unreadable
     Check(check::Arguments),
-    /// Print who answers for which file, as rules for the code host
+    /// Print who answers for which file, as rules for the code host; exit 0 printed, 1 mistakes, 2 unreadable
     Codeowners(codeowners::Arguments),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Arguments),
@@ -66,7 +67,7 @@ enum Command {
 #[derive(clap::Args)]
 struct DemoArguments {
     /// The configuration that the gateway serves
-    #[arg(long, default_value = demo::CONFIG)]
+    #[arg(long, short, value_name = "FILE", default_value = demo::CONFIG)]
     config: PathBuf,
 }
 
@@ -83,8 +84,21 @@ pub enum LogFormat {
 pub const EXIT_OK: u8 = 0;
 /// The input has mistakes, or the gateway could not start.
 pub const EXIT_FINDINGS: u8 = 1;
-/// The arguments are wrong or a file cannot be read.
+/// The arguments are wrong, a file cannot be read, or stdout cannot be written.
 pub const EXIT_USAGE: u8 = 2;
+
+/// Writes what a command was asked for to stdout, and gives the exit code: `code`, also where the reader has had enough, as `head` has.
+#[must_use]
+fn printed(text: &str, code: u8) -> u8 {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(why) if why.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: stdout cannot be written: {why}");
+            EXIT_USAGE
+        }
+        _ => code,
+    }
+}
 
 /// Runs the command that the arguments name.
 #[must_use]

@@ -10,16 +10,16 @@ use crate::telemetry::events;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The configuration file
-    #[arg(long, short, env = "PORTCULLIS_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: Option<PathBuf>,
     /// How events are written to stderr
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// Which events: a level or a filter such as `info,portcullis::proxy=debug`
-    #[arg(long, env = "PORTCULLIS_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "PORTCULLIS_LOG", default_value = "info")]
     log: String,
     /// Threads that serve requests; as many as there are cores if not given
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
 

@@ -1,8 +1,6 @@
 //! `portcullis schema`: the JSON Schema of the configuration, for editors.
 
-use std::io::Write as _;
-
-use super::{EXIT_FINDINGS, EXIT_OK};
+use super::{EXIT_OK, printed};
 use crate::plan::schema;
 
 /// What `schema` takes.
@@ -24,14 +22,7 @@ pub fn schema(arguments: &Arguments) -> u8 {
         (_, true) => schema::cases_file(),
         _ => schema::file(),
     };
-    let text = text(&schema);
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => EXIT_OK,
-        Err(why) => {
-            eprintln!("error: {why}");
-            EXIT_FINDINGS
-        }
-    }
+    printed(&text(&schema), EXIT_OK)
 }
 
 /// A schema as people read it: indented, with a line break at its end.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Checked;
+use super::{Checked, Size};
 use crate::config::{Entry, Region};
 
 /// Grows when the meaning of a member changes.
@@ -21,13 +21,19 @@ pub(super) fn document(checked: &[Checked]) -> Value {
 }
 
 fn file(checked: &Checked) -> Value {
+    let (routes, upstreams, cases) = match checked.size {
+        Some(Size::Configuration { routes, upstreams }) => (Some(routes), Some(upstreams), None),
+        Some(Size::Cases(cases)) => (None, None, Some(cases)),
+        None => (None, None, None),
+    };
     json!({
         "file": checked.file,
         "ok": checked.exit == super::EXIT_OK,
         "errors": checked.report.errors(),
         "warnings": checked.report.warnings(),
-        "routes": checked.size.map(|(routes, _)| routes),
-        "upstreams": checked.size.map(|(_, upstreams)| upstreams),
+        "routes": routes,
+        "upstreams": upstreams,
+        "cases": cases,
     })
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
+use super::test::is_cases_file;
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
 use crate::config::{Entry, Report, visible_line};
 use crate::plan::{Process, Secrets};
 use crate::policy::told::counted;
@@ -16,11 +17,11 @@ use crate::server::Load;
 /// What `check` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Configuration files
+    /// Configuration files, and files with cases (`*.test.yaml`)
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The same, as `run` takes it
-    #[arg(long, short, env = "PORTCULLIS_CONFIG")]
+    /// One more configuration file, given as `run` takes it
+    #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: Option<PathBuf>,
     /// Check the names of secrets and TLS files only, where these are not at hand
     #[arg(long)]
@@ -51,9 +52,18 @@ enum Format {
 struct Checked {
     file: String,
     report: Report,
-    /// How many routes and upstreams it has; `None` where it cannot be used.
-    size: Option<(usize, usize)>,
+    /// What is in it; `None` where it cannot be used.
+    size: Option<Size>,
     exit: u8,
+}
+
+/// What is in a file that can be used.
+#[derive(Clone, Copy)]
+enum Size {
+    /// A configuration.
+    Configuration { routes: usize, upstreams: usize },
+    /// A file of cases for `portcullis test`.
+    Cases(usize),
 }
 
 /// Checks each file by itself.
@@ -74,19 +84,23 @@ pub fn check(arguments: &Arguments) -> u8 {
     let _inside = runtime.enter();
     let secrets = if arguments.no_secrets { Secrets::Assume } else { Secrets::Read };
     let mut checked = Vec::with_capacity(files.len());
+    let mut written = EXIT_OK;
     for file in files {
         let one = check_one(file, secrets, arguments.strict);
         if arguments.format == Format::Human {
-            human(&one);
+            written = written.max(human(&one));
         }
         checked.push(one);
     }
+    let code = checked.iter().map(|one| one.exit).max().unwrap_or(EXIT_OK);
     match arguments.format {
-        Format::Human => more_about(&checked),
-        Format::Json => println!("{:#}", json::document(&checked)),
-        Format::Sarif => println!("{:#}", sarif::document(&checked)),
+        Format::Human => {
+            more_about(&checked);
+            code.max(written)
+        }
+        Format::Json => printed(&format!("{:#}\n", json::document(&checked)), code),
+        Format::Sarif => printed(&format!("{:#}\n", sarif::document(&checked)), code),
     }
-    checked.iter().map(|one| one.exit).max().unwrap_or(EXIT_OK)
 }
 
 fn check_one(file: &Path, secrets: Secrets, strict: bool) -> Checked {
@@ -96,33 +110,49 @@ fn check_one(file: &Path, secrets: Secrets, strict: bool) -> Checked {
         let report = Report::about_file(&name, crate::config::codes::UNREADABLE, why.to_owned());
         return Checked { file: name, report, size: None, exit: EXIT_USAGE };
     }
-    let (report, size) = match Load::with(file, &Process::new(), secrets) {
-        Ok((plan, report)) => (report, Some((plan.routes.len(), plan.upstreams.len()))),
-        Err(report) => (report, None),
+    let (report, size) = if is_cases_file(file) {
+        match super::test::check(file) {
+            Ok(cases) => (Report::default(), Some(Size::Cases(cases))),
+            Err(report) => (report, None),
+        }
+    } else {
+        match Load::with(file, &Process::new(), secrets) {
+            Ok((plan, report)) => {
+                let size = Size::Configuration { routes: plan.routes.len(), upstreams: plan.upstreams.len() };
+                (report, Some(size))
+            }
+            Err(report) => (report, None),
+        }
     };
     let fine = size.is_some() && !(strict && report.warnings() > 0);
     Checked { file: name, report, size, exit: if fine { EXIT_OK } else { EXIT_FINDINGS } }
 }
 
-/// Problems to stderr, in colour where that is a terminal and nobody objects (`NO_COLOR`); the outcome to stdout.
-fn human(checked: &Checked) {
+/// Problems to stderr, in colour where that is a terminal and nobody objects (`NO_COLOR`); the outcome to stdout. Gives an exit code.
+fn human(checked: &Checked) -> u8 {
     let (file, report) = (visible_line(&checked.file), &checked.report);
     if checked.exit == EXIT_USAGE {
         eprintln!("error: `{file}` is not a file that can be read");
-        return;
+        return EXIT_USAGE;
     }
     anstream::eprint!("{}", report.styled());
-    match checked.size {
-        Some((routes, upstreams)) if checked.exit == EXIT_OK => {
-            let size = [counted(routes as u64, "route"), counted(upstreams as u64, "upstream")].join(", ");
-            println!("{file}: fine: {size}, {}", counted(report.warnings() as u64, "warning"));
+    let outcome = match checked.size {
+        Some(size) if checked.exit == EXIT_OK => {
+            let size = match size {
+                Size::Configuration { routes, upstreams } => {
+                    [counted(routes as u64, "route"), counted(upstreams as u64, "upstream")].join(", ")
+                }
+                Size::Cases(cases) => counted(cases as u64, "case"),
+            };
+            format!("{file}: fine: {size}, {}\n", counted(report.warnings() as u64, "warning"))
         }
-        _ => println!(
-            "{file}: {}, {}",
+        _ => format!(
+            "{file}: {}, {}\n",
             counted(report.errors() as u64, "error"),
             counted(report.warnings() as u64, "warning")
         ),
-    }
+    };
+    printed(&outcome, checked.exit)
 }
 
 /// Says once, below everything, that codes can be explained.

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 
 use names::Names;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
 use crate::config::{Document, visible, visible_line};
 use crate::plan::diff::{Diff, Mark, Side, What, compare};
 use crate::plan::{Plan, Process};
@@ -99,12 +99,11 @@ pub fn diff(arguments: &Arguments) -> u8 {
         Format::Human => visible(&human::render(&diff, replay.as_ref())).into_owned(),
         Format::Json => json::render(&old.name, &new.name, &diff, replay.as_ref()),
     };
-    print!("{text}");
     let fails = match arguments.fail_on {
         FailOn::Difference => !diff.is_same(),
         FailOn::Risk => diff.risks() > 0,
     };
-    if fails { EXIT_FINDINGS } else { EXIT_OK }
+    printed(&text, if fails { EXIT_FINDINGS } else { EXIT_OK })
 }
 
 /// Reads and compiles without secrets and without certificates; what is wrong is said on stderr.

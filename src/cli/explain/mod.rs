@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
 use crate::config::{codes, visible};
 use crate::plan::Process;
 use crate::proxy::explain::{Asked, Explanation, Verdict};
@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// The configuration file; secrets need not be there
-    #[arg(long, short, env = "PORTCULLIS_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: Option<PathBuf>,
     /// How the answer is written
     #[arg(long, value_enum, default_value = "human")]
@@ -65,7 +65,7 @@ pub fn explain(arguments: &Arguments) -> u8 {
         if codes::is_code(&arguments.method) {
             return super::explain_code::explain(&arguments.method);
         }
-        return usage("a URL follows the method, as in `portcullis explain GET /api/weather`");
+        return usage(&without_a_url(&arguments.method));
     };
     let asked = match asked(arguments, url) {
         Ok(asked) => asked,
@@ -76,16 +76,30 @@ pub fn explain(arguments: &Arguments) -> u8 {
         Ok(explanation) => explanation,
         Err(code) => return code,
     };
-    match arguments.format {
-        Format::Human => print!("{}", visible(&render::human(&explanation))),
+    let text = match arguments.format {
+        Format::Human => visible(&render::human(&explanation)).into_owned(),
         Format::Json => match serde_json::to_string_pretty(&explanation) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => text + "\n",
             Err(why) => return usage(&why.to_string()),
         },
-    }
-    match explanation.outcome.verdict {
+    };
+    let code = match explanation.outcome.verdict {
         Verdict::Forwarded | Verdict::Answered => EXIT_OK,
         Verdict::Refused | Verdict::NotFound | Verdict::MethodNotAllowed => EXIT_FINDINGS,
+    };
+    printed(&text, code)
+}
+
+/// What is missing where there is one argument only: it is a method, a URL without one, or a code with a slip of the pen.
+fn without_a_url(only: &str) -> String {
+    let is_like_a_code = only.get(..2).is_some_and(|letters| letters.eq_ignore_ascii_case("PC"))
+        && only.bytes().any(|byte| byte.is_ascii_digit());
+    if is_like_a_code {
+        format!("there is no code `{only}`; `portcullis check --codes` lists all")
+    } else if only.contains('/') {
+        format!("a method goes before the URL, as in `portcullis explain GET {only}`")
+    } else {
+        "a URL follows the method, as in `portcullis explain GET https://app.example/api/weather`".to_owned()
     }
 }
 
@@ -111,7 +125,8 @@ fn asked(arguments: &Arguments, url: &str) -> Result<Asked, String> {
 
 fn configuration(arguments: &Arguments) -> Result<&Path, u8> {
     let Some(config) = &arguments.config else {
-        return Err(usage("which configuration? give it with `--config FILE`"));
+        let or = if arguments.live { ", or the admin side with `--admin ADDRESS`" } else { "" };
+        return Err(usage(&format!("which configuration? give it with `--config FILE`{or}")));
     };
     if config.is_file() {
         return Ok(config);

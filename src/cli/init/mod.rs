@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, schema};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, schema};
 use crate::config;
 use crate::plan::Process;
 use crate::server::Load;
@@ -80,8 +80,7 @@ pub fn init(arguments: &Arguments) -> u8 {
         eprintln!("error: `{}` cannot be written: {why}", file.display());
         return EXIT_FINDINGS;
     }
-    println!("{}", told(&arguments.dir, &blanks));
-    EXIT_OK
+    printed(&format!("{}\n", told(&arguments.dir, &blanks)), EXIT_OK)
 }
 
 /// Whether a gateway would take the text, in the words that it would use.

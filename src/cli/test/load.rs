@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::masks::invented;
 use super::stub::Stubs;
-use crate::config::{self, Document, Problems, codes};
+use crate::config::{self, Document, Problems, Report, codes};
 use crate::plan::cases::{self, Case, CasesFileSpec, Names};
 use crate::plan::{INCLUDE, Plan};
 use crate::server::stage;
@@ -79,23 +79,31 @@ fn has_cases(path: &Path) -> bool {
         && std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with(&key)))
 }
 
-/// Reads the cases of a file and checks them and their configuration. Needs a runtime around it.
+/// Why this file cannot be tried with what `--config` names; `None`: it can.
+pub fn misfit(file: &Path, config: Option<&Path>) -> Option<String> {
+    let config = config?;
+    if !config.is_file() {
+        return Some(format!("`{}` is not a file that can be read", config.display()));
+    }
+    (!is_cases_file(file) && config != file).then(|| {
+        format!(
+            "`{}` is a configuration itself; `--config {}` goes with files called `NAME{CASES_ENDING}`",
+            file.display(),
+            config.display()
+        )
+    })
+}
+
+/// Reads the cases of a file and checks them and their configuration, which is `config` if that is given. Needs a runtime around it.
 ///
 /// # Errors
-/// Everything that is wrong, for people.
-pub fn suite(file: &Path, config: Option<&Path>) -> Result<Suite, String> {
-    if is_cases_file(file) { apart(file, config) } else { inside(file, config) }
+/// Everything that is wrong.
+pub fn suite(file: &Path, config: Option<&Path>) -> Result<Suite, Report> {
+    if is_cases_file(file) { apart(file, config) } else { inside(file) }
 }
 
 /// Cases in the configuration itself.
-fn inside(file: &Path, config: Option<&Path>) -> Result<Suite, String> {
-    if let Some(config) = config.filter(|config| *config != file) {
-        return Err(format!(
-            "error: `{}` is a configuration itself; `--config {}` goes with files called `NAME{CASES_ENDING}`\n",
-            file.display(),
-            config.display()
-        ));
-    }
+fn inside(file: &Path) -> Result<Suite, Report> {
     let (document, plan) = configuration(file)?;
     let mut problems = Problems::new();
     let tests = document.root().get(cases::TESTS);
@@ -104,8 +112,8 @@ fn inside(file: &Path, config: Option<&Path>) -> Result<Suite, String> {
 }
 
 /// Cases in a file of their own.
-fn apart(file: &Path, config: Option<&Path>) -> Result<Suite, String> {
-    let written = config::load(file, NOTHING_INCLUDED).map_err(|report| report.human())?;
+fn apart(file: &Path, config: Option<&Path>) -> Result<Suite, Report> {
+    let written = config::load(file, NOTHING_INCLUDED)?;
     let mut problems = Problems::new();
     let root = written.root();
     root.check_keys::<CasesFileSpec>(&[], &mut problems);
@@ -134,22 +142,21 @@ fn apart(file: &Path, config: Option<&Path>) -> Result<Suite, String> {
         }
     };
     let Some(config) = config.filter(|config| config.is_file()) else {
-        return Err(written.report(problems).human());
+        return Err(written.report(problems));
     };
     let (document, plan) = configuration(&config)?;
     let cases = tests.map_or_else(Vec::new, |tests| cases::read(&tests, &Names::of(&plan), &mut problems));
     if problems.has_errors() {
-        return Err(written.report(problems).human());
+        return Err(written.report(problems));
     }
     Ok(Suite { file: file.display().to_string(), directory: directory_of(&config), document, cases })
 }
 
-fn configuration(file: &Path) -> Result<(Document, Plan), String> {
-    let document = config::load(file, INCLUDE).map_err(|report| report.human())?;
+fn configuration(file: &Path) -> Result<(Document, Plan), Report> {
+    let document = config::load(file, INCLUDE)?;
     // Only to see whether it is right: nobody calls these upstreams.
     let process = stage::process(Arc::new(Stubs::new(Path::new(""), &std::collections::BTreeMap::new())));
-    let (plan, _) = stage::compile(&document, &directory_of(file), &process, invented)
-        .map_err(|report| report.human())?;
+    let (plan, _) = stage::compile(&document, &directory_of(file), &process, invented)?;
     Ok((document, plan))
 }
 

@@ -20,7 +20,6 @@ mod percent;
 mod run;
 mod stub;
 
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,8 +27,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE};
-use crate::config::Place;
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
+use crate::config::{Place, Report, visible_line};
+use crate::policy::told::counted;
 use expect::Failure;
 pub use format::Format;
 use load::Suite;
@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The configuration that `*.test.yaml` files try, whatever they say; alone: try the cases that stand in it
-    #[arg(long, short, env = "PORTCULLIS_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: Option<PathBuf>,
     /// Only the cases with this text in their name
     #[arg(long, value_name = "TEXT")]
@@ -93,9 +93,7 @@ pub fn test(arguments: &Arguments) -> u8 {
         .filter(|job| job.suite.cases.get(job.index).is_some_and(|case| wanted(&case.name)))
         .collect();
     if jobs.is_empty() {
-        eprintln!(
-            "error: no case found; cases stand under `tests`, in the configuration or in a `*.test.yaml`"
-        );
+        eprintln!("error: {}", nothing_to_try(&suites, arguments.filter.as_deref()));
         return EXIT_FINDINGS;
     }
     let tried = match all(&jobs) {
@@ -106,41 +104,63 @@ pub fn test(arguments: &Arguments) -> u8 {
         }
     };
     let text = arguments.format.render(&tried, began.elapsed());
-    if std::io::stdout().lock().write_all(text.as_bytes()).is_err() {
-        return EXIT_FINDINGS;
-    }
-    if tried.iter().all(|case| case.failures.is_empty()) { EXIT_OK } else { EXIT_FINDINGS }
+    let passed = tried.iter().all(|case| case.failures.is_empty());
+    printed(&text, if passed { EXIT_OK } else { EXIT_FINDINGS })
 }
 
-/// Says everything that is wrong with a file of cases and its configuration; for `check`.
+/// Why there is no case, in words.
+fn nothing_to_try(suites: &[Suite], filter: Option<&str>) -> String {
+    let all: usize = suites.iter().map(|suite| suite.cases.len()).sum();
+    match filter {
+        Some(text) if all > 0 => {
+            format!(
+                "no case has `{}` in its name; there is {}",
+                visible_line(text),
+                counted(all as u64, "case")
+            )
+        }
+        _ => {
+            "no case found; cases stand under `tests`, in the configuration or in a `*.test.yaml`".to_owned()
+        }
+    }
+}
+
+/// How many cases a file of cases has; for `check`. Needs a runtime around it.
 ///
 /// # Errors
-/// The same, for people.
-pub fn check(file: &Path) -> Result<usize, String> {
-    within_runtime(|| load::suite(file, None)).map(|suite| suite.cases.len())
+/// Everything that is wrong with the file and with the configuration that it tries.
+pub fn check(file: &Path) -> Result<usize, Report> {
+    load::suite(file, None).map(|suite| suite.cases.len())
 }
 
+/// All that can be tried; `None`: something is wrong, and was told.
 fn suites(files: &[PathBuf], config: Option<&Path>) -> Option<Vec<Suite>> {
+    // Compiling a plan wants a runtime around it.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            eprintln!("error: no runtime: {why}");
+            return None;
+        }
+    };
+    let _inside = runtime.enter();
     let mut suites = Vec::with_capacity(files.len());
     let mut fine = true;
     for file in files {
-        match within_runtime(|| load::suite(file, config)) {
+        if let Some(why) = load::misfit(file, config) {
+            fine = false;
+            eprintln!("error: {why}");
+            continue;
+        }
+        match load::suite(file, config) {
             Ok(suite) => suites.push(suite),
-            Err(why) => {
+            Err(report) => {
                 fine = false;
-                eprint!("{why}");
+                eprint!("{}", report.human());
             }
         }
     }
     fine.then_some(suites)
-}
-
-/// Compiling a plan wants a runtime around it.
-fn within_runtime<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| format!("error: no runtime: {why}\n"))?;
-    let _inside = runtime.enter();
-    work()
 }
 
 /// One case to try.
