@@ -4,11 +4,30 @@
 //! escaping and never carries request text. Everything above uses these types instead of bare strings, so a route's name
 //! cannot be passed where an upstream's is meant.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, json_schema};
+
+/// How a type that is written by hand looks in the schema: at each place where it stands, what the expression says.
+macro_rules! inline_schema {
+    ($name:ident, |$generator:pat_param| $schema:expr) => {
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema($generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $schema
+            }
+        }
+    };
+}
+pub(crate) use inline_schema;
 
 /// The longest name, in bytes, `team/route` as a whole. Short enough for a metric label.
 pub const MAX_NAME_BYTES: usize = 63;
@@ -100,19 +119,7 @@ macro_rules! name_type {
             }
         }
 
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                schema(stringify!($name))
-            }
-        }
+        inline_schema!($name, |_| schema(stringify!($name)));
     };
 }
 

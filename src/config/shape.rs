@@ -3,9 +3,9 @@
 //! A pattern here is for editors: it catches what a person can mistype while the file is open. The room that reads the value
 //! decides; `tests/schema.rs` holds that a pattern never refuses what `check` accepts.
 
-use std::borrow::Cow;
+use schemars::{Schema, json_schema};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use crate::names::inline_schema;
 
 /// A text of a `kind` (`duration`, `header name`) with a pattern, what to say where it does not match, and examples.
 pub(super) fn text(kind: &str, pattern: &str, message: &str, examples: &[&str]) -> Schema {
@@ -23,19 +23,7 @@ pub(super) fn text(kind: &str, pattern: &str, message: &str, examples: &[&str]) 
 /// The path of a file. Any text: whether it is there is seen when it is read.
 pub enum File {}
 
-impl JsonSchema for File {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "File".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "$comment": "file", "type": "string" })
-    }
-}
+inline_schema!(File, |_| json_schema!({ "$comment": "file", "type": "string" }));
 
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $kind:literal, $pattern:expr, $message:literal, $examples:expr;)*) => {
@@ -43,19 +31,7 @@ macro_rules! texts {
             $(#[$doc])*
             pub enum $name {}
 
-            impl JsonSchema for $name {
-                fn inline_schema() -> bool {
-                    true
-                }
-
-                fn schema_name() -> Cow<'static, str> {
-                    stringify!($name).into()
-                }
-
-                fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                    text($kind, $pattern, $message, &$examples)
-                }
-            }
+            inline_schema!($name, |_| text($kind, $pattern, $message, &$examples));
         )*
     };
 }

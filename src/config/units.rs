@@ -3,16 +3,15 @@
 //! A bare number is refused with a hint, because nobody remembers whether a `timeout: 30` is seconds. The text after the
 //! line break of an error is its hint; `Section::decode` shows it as help.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::shape;
+use crate::names::inline_schema;
 
 /// A duration greater than zero, at most 366 days: `60s`, `5m`, `250ms`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,19 +233,7 @@ macro_rules! unit {
             }
         }
 
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                shape::text($kind, $pattern, $message, &$examples)
-            }
-        }
+        inline_schema!($name, |_| shape::text($kind, $pattern, $message, &$examples));
     };
 }
 

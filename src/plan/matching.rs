@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::router::{FieldMatch, FieldValue, HostPattern, PathPattern, RouteMatch};
 use crate::config::{Problems, Section, codes, shape};
 use crate::exchange::target;
+use crate::names::inline_schema;
 use crate::policy::{PathShape, fields};
 
 /// Which requests a route takes. All of it must hold; what is left out matches everything. The most specific match wins, wherever its
@@ -70,19 +71,7 @@ struct FieldSpec {
 /// One of [`METHODS`].
 struct Method;
 
-impl JsonSchema for Method {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Method".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "enum": METHODS })
-    }
-}
+inline_schema!(Method, |_| schemars::json_schema!({ "type": "string", "enum": METHODS }));
 
 /// Methods that a route may name: the standard ones but CONNECT and TRACE, which are refused at the door.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];

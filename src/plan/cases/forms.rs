@@ -9,6 +9,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserial
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::spec::{Answer, Count, Received, Reply};
+use crate::names::inline_schema;
 
 /// A text that is compared with another: no number, no list.
 pub type Text = String;
@@ -165,25 +166,15 @@ impl<'de> Deserialize<'de> for Matcher {
     }
 }
 
-impl JsonSchema for Matcher {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Matcher".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let form = generator.subschema_for::<Form>();
-        let text = json_schema!({
-            "type": "string",
-            "description": "It is this text. `absent`: it is not there; `present`: it is there, whatever it is.",
-            "examples": ["absent", "present"],
-        });
-        json_schema!({ "anyOf": [text, form] })
-    }
-}
+inline_schema!(Matcher, |generator| {
+    let form = generator.subschema_for::<Form>();
+    let text = json_schema!({
+        "type": "string",
+        "description": "It is this text. `absent`: it is not there; `present`: it is there, whatever it is.",
+        "examples": ["absent", "present"],
+    });
+    json_schema!({ "anyOf": [text, form] })
+});
 
 impl<'de> Deserialize<'de> for Answer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -211,24 +202,14 @@ impl<'de> Deserialize<'de> for Answer {
     }
 }
 
-impl JsonSchema for Answer {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Answer".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let reply = generator.subschema_for::<Reply>();
-        let word = json_schema!({
-            "enum": ["refused", "timeout"],
-            "description": "`refused`: it takes no connection. `timeout`: it says nothing until `timeouts.request` is over.",
-        });
-        json_schema!({ "anyOf": [word, reply] })
-    }
-}
+inline_schema!(Answer, |generator| {
+    let reply = generator.subschema_for::<Reply>();
+    let word = json_schema!({
+        "enum": ["refused", "timeout"],
+        "description": "`refused`: it takes no connection. `timeout`: it says nothing until `timeouts.request` is over.",
+    });
+    json_schema!({ "anyOf": [word, reply] })
+});
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -252,17 +233,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-impl JsonSchema for Count {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Count".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let each = generator.subschema_for::<Vec<Received>>();
-        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 0, "description": "So many." }, each] })
-    }
-}
+inline_schema!(Count, |generator| {
+    let each = generator.subschema_for::<Vec<Received>>();
+    json_schema!({ "anyOf": [{ "type": "integer", "minimum": 0, "description": "So many." }, each] })
+});

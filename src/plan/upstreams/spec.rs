@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{MAX_ATTEMPTS, MAX_ENDPOINTS, MAX_WEIGHT};
 use crate::config::shape;
 use crate::config::units::{Percent, Timespan};
+use crate::names::inline_schema;
 use crate::upstream::{Retry, Timeouts};
 
 /// A hidden API or your own web app: where it is served, how long it may take, and how we prove who we are. Clients never see its
@@ -117,19 +118,7 @@ pub(super) struct RetrySpec {
 /// What `retry.on` lists: read by hand, because it is words and numbers.
 struct RetryWord;
 
-impl JsonSchema for RetryWord {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RetryWord".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "enum": ["connect-failure", 502, 503, 504] })
-    }
-}
+inline_schema!(RetryWord, |_| schemars::json_schema!({ "enum": ["connect-failure", 502, 503, 504] }));
 
 /// How the upstream proves who it is, and we to it. Its certificate is always verified.
 #[derive(Deserialize, Default, JsonSchema)]
