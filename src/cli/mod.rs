@@ -7,6 +7,7 @@ pub mod diff;
 pub mod explain;
 pub mod explain_code;
 pub mod init;
+mod percent;
 pub mod run;
 pub mod schema;
 pub mod test;
@@ -86,6 +87,14 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FINDINGS: u8 = 1;
 /// The arguments are wrong, a file cannot be read, or stdout cannot be written.
 pub const EXIT_USAGE: u8 = 2;
+
+/// A runtime on this thread alone, for commands that compile a plan or talk to themselves.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| format!("no runtime: {why}"))
+}
 
 /// Writes what a command was asked for to stdout, and gives the exit code: `code`, also where the reader has had enough, as `head` has.
 #[must_use]

@@ -30,6 +30,15 @@ pub(super) struct File {
 /// The largest file that is read, in bytes: about 40 000 routes.
 pub const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 
+/// Where the relative paths of a file start: its folder.
+#[must_use]
+pub fn directory_of(file: &std::path::Path) -> &std::path::Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => std::path::Path::new("."),
+    }
+}
+
 /// The text of a file, or a code and why there is none.
 pub(super) fn read(path: &std::path::Path) -> Result<String, (&'static str, String)> {
     let mut bytes = Vec::new();

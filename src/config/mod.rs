@@ -34,7 +34,7 @@ mod visible;
 mod words;
 
 pub use document::{Document, load, parse};
-pub use file::MAX_FILE_BYTES;
+pub use file::{MAX_FILE_BYTES, directory_of};
 pub use include::{MAX_DOCUMENT_BYTES, MAX_INCLUDED_FILES};
 pub use keys::keys_of;
 pub use path::{Path, Place, Seg};

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::listen::{CertificateFiles, Certificates};
-use crate::config::{self, Document, Report};
+use crate::config::{self, Document, Report, directory_of};
 use crate::exchange::target;
 use crate::plan::diff::Fixed;
 use crate::plan::listeners::FileMistake;
@@ -104,13 +104,6 @@ impl Load {
             cases: Cases::Ignore,
         };
         Plan::compile(document, process, &options)
-    }
-}
-
-pub(super) fn directory_of(config: &Path) -> &Path {
-    match config.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::test::is_cases_file;
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, runtime};
 use crate::config::{Entry, Report, visible_line};
 use crate::plan::{Process, Secrets};
 use crate::policy::told::counted;
@@ -77,9 +77,12 @@ pub fn check(arguments: &Arguments) -> u8 {
         eprintln!("error: no file to check; name one, as in `portcullis check conf/minimal.yaml`");
         return EXIT_USAGE;
     }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        eprintln!("error: no runtime");
-        return EXIT_USAGE;
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return EXIT_USAGE;
+        }
     };
     let _inside = runtime.enter();
     let secrets = if arguments.no_secrets { Secrets::Assume } else { Secrets::Read };

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::cli::percent::form_decoded;
+
 /// A whole answer, ready to be sent.
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -121,34 +123,8 @@ pub(super) fn header_pairs(headers: &HeaderMap, shown: impl Fn(&HeaderName, &str
 pub(super) fn parameter(text: &str, name: &str) -> Option<String> {
     text.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then(|| decoded(value))
+        (key == name).then(|| form_decoded(value))
     })
-}
-
-fn decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let mut ahead = rest.clone();
-                match (ahead.next().and_then(hex), ahead.next().and_then(hex)) {
-                    (Some(high), Some(low)) => {
-                        out.push(high << 4 | low);
-                        rest = ahead;
-                    }
-                    _ => out.push(b'%'),
-                }
-            }
-            other => out.push(other),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// FNV-1a over 64 bits: a short name for bytes, so that two values can be told apart without being shown. No protection

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 
 use names::Names;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, runtime};
 use crate::config::{Document, visible, visible_line};
 use crate::plan::diff::{Diff, Mark, Side, What, compare};
 use crate::plan::{Plan, Process};
@@ -75,9 +75,12 @@ impl Loaded {
 /// Compares two configurations.
 #[must_use]
 pub fn diff(arguments: &Arguments) -> u8 {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        eprintln!("error: no runtime");
-        return EXIT_USAGE;
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return EXIT_USAGE;
+        }
     };
     let _inside = runtime.enter();
     let process = Process::new();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::cli::runtime;
 use crate::plan::{AdminAddress, Process};
 use crate::proxy::explain::{Asked, Explanation};
 use crate::secret::{Secret, SecretProblem};
@@ -47,8 +48,7 @@ impl Admin {
 
     /// As the configuration file says.
     pub(super) fn of_config(config: &Path) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|why| format!("no runtime: {why}"))?;
+        let runtime = runtime()?;
         let _inside = runtime.enter();
         let loaded = Load::assumed(config, &Process::new());
         let (plan, _) = loaded.map_err(|_| {

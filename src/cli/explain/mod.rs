@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, runtime};
 use crate::config::{codes, visible};
 use crate::plan::Process;
 use crate::proxy::explain::{Asked, Explanation, Verdict};
@@ -136,8 +136,7 @@ fn configuration(arguments: &Arguments) -> Result<&Path, u8> {
 
 fn from_file(arguments: &Arguments, asked: &Asked) -> Result<Explanation, u8> {
     let config = configuration(arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| usage(&format!("no runtime: {why}")))?;
+    let runtime = runtime().map_err(|why| usage(&why))?;
     let _inside = runtime.enter();
     let (plan, _) = Load::assumed(config, &Process::new()).map_err(|report| {
         eprint!("{}", report.human());

@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, schema};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, runtime, schema};
 use crate::config;
 use crate::plan::Process;
 use crate::server::Load;
@@ -85,8 +85,7 @@ pub fn init(arguments: &Arguments) -> u8 {
 
 /// Whether a gateway would take the text, in the words that it would use.
 fn compiles(text: &str) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| format!("error: no runtime: {why}\n"))?;
+    let runtime = runtime().map_err(|why| format!("error: {why}\n"))?;
     let _inside = runtime.enter();
     let document = config::parse(CONFIG, text.to_owned()).map_err(|report| report.human())?;
     let (_, warnings) =

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::client::{Received as Answer, joined};
 use super::run::Seen;
 use super::stub::{Call, Got};
-use super::{diff, leak, percent};
+use super::{diff, leak};
+use crate::cli::percent;
 use crate::config::{Place, Problems, Section};
 use crate::plan::cases::{CacheWord, Count, Expect, LimitExpect, Matcher, NO_ROUTE, Received, Step};
 

@@ -9,9 +9,9 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::masks::{Hidden, Masks};
-use super::percent;
 use super::run::Seen;
 use crate::body::json::Shape;
+use crate::cli::percent;
 use crate::plan::cases::Expect;
 
 /// Something that must not be there.

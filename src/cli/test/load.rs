@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::masks::invented;
 use super::stub::Stubs;
-use crate::config::{self, Document, Problems, Report, codes};
+use crate::config::{self, Document, Problems, Report, codes, directory_of};
 use crate::plan::cases::{self, Case, CasesFileSpec, Names};
 use crate::plan::{INCLUDE, Plan};
 use crate::server::stage;
@@ -108,7 +108,7 @@ fn inside(file: &Path) -> Result<Suite, Report> {
     let mut problems = Problems::new();
     let tests = document.root().get(cases::TESTS);
     let cases = tests.map_or_else(Vec::new, |tests| cases::read(&tests, &Names::of(&plan), &mut problems));
-    Ok(Suite { file: file.display().to_string(), directory: directory_of(file), document, cases })
+    Ok(Suite { file: file.display().to_string(), directory: directory_of(file).to_owned(), document, cases })
 }
 
 /// Cases in a file of their own.
@@ -149,22 +149,20 @@ fn apart(file: &Path, config: Option<&Path>) -> Result<Suite, Report> {
     if problems.has_errors() {
         return Err(written.report(problems));
     }
-    Ok(Suite { file: file.display().to_string(), directory: directory_of(&config), document, cases })
+    Ok(Suite {
+        file: file.display().to_string(),
+        directory: directory_of(&config).to_owned(),
+        document,
+        cases,
+    })
 }
 
 fn configuration(file: &Path) -> Result<(Document, Plan), Report> {
     let document = config::load(file, INCLUDE)?;
     // Only to see whether it is right: nobody calls these upstreams.
     let process = stage::process(Arc::new(Stubs::new(Path::new(""), &std::collections::BTreeMap::new())));
-    let (plan, _) = stage::compile(&document, &directory_of(file), &process, invented)?;
+    let (plan, _) = stage::compile(&document, directory_of(file), &process, invented)?;
     Ok((document, plan))
-}
-
-fn directory_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 /// A key that no file has.

@@ -16,7 +16,6 @@ mod format;
 mod leak;
 mod load;
 mod masks;
-mod percent;
 mod run;
 mod stub;
 
@@ -27,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
+use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, runtime};
 use crate::config::{Place, Report, visible_line};
 use crate::policy::told::counted;
 use expect::Failure;
@@ -136,10 +135,10 @@ pub fn check(file: &Path) -> Result<usize, Report> {
 /// All that can be tried; `None`: something is wrong, and was told.
 fn suites(files: &[PathBuf], config: Option<&Path>) -> Option<Vec<Suite>> {
     // Compiling a plan wants a runtime around it.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(why) => {
-            eprintln!("error: no runtime: {why}");
+            eprintln!("error: {why}");
             return None;
         }
     };

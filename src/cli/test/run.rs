@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::runtime;
 use super::client;
 use super::expect::{self, Failure};
 use super::masks::{Masks, invented};
@@ -35,13 +36,13 @@ pub struct Seen {
 /// Tries a case against a configuration. `folder` is empty and nobody else's.
 pub fn case(case: &Case, document: &Document, directory: &Path, folder: &Path) -> Outcome {
     let began = Instant::now();
-    let failures = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let failures = match runtime() {
         Ok(runtime) => {
             let failures = runtime.block_on(steps(case, document, directory, folder));
             runtime.shutdown_background();
             failures
         }
-        Err(why) => vec![Failure::of_case(case.at.place(), format!("no runtime: {why}"))],
+        Err(why) => vec![Failure::of_case(case.at.place(), why)],
     };
     Outcome { failures, took: began.elapsed() }
 }
