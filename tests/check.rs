@@ -3,6 +3,8 @@
 //!
 //! A first line `# arguments: ...` adds arguments. `BLESS=1` writes the expected texts anew; read the difference before you commit it.
 
+mod golden;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -62,7 +64,6 @@ fn check(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 #[test]
 fn every_mistake_is_told_as_expected() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check");
-    let bless = std::env::var_os("BLESS").is_some();
     let folder = folder();
     let mut seen = 0;
     let mut wrong = Vec::new();
@@ -85,9 +86,7 @@ fn every_mistake_is_told_as_expected() {
         let actual = format!("exit {code}\n--- stdout\n{stdout}--- stderr\n{stderr}");
         assert!(!actual.contains(INLINE) && !actual.contains(SECRET), "{name}: a secret is shown:\n{actual}");
         let expected = file.with_extension("expected");
-        if bless {
-            std::fs::write(&expected, &actual).expect("a writable folder");
-        } else if std::fs::read_to_string(&expected).unwrap_or_default() != actual {
+        if !golden::holds(&expected, &actual) {
             wrong.push(format!("{name}:\n{actual}"));
         }
     }

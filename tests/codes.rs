@@ -2,6 +2,8 @@
 //!
 //! An example is a part of a configuration: the blocks that it does not show are taken from a small one that is fine.
 
+mod golden;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -148,10 +150,8 @@ fn document() -> String {
 #[test]
 fn the_document_of_codes_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");
-    let wanted = document();
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, &wanted).expect("a writable folder");
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == wanted, "docs/codes.md is stale: BLESS=1 cargo nextest run the_document_of_codes");
+    assert!(
+        golden::holds(&path, &document()),
+        "docs/codes.md is stale: BLESS=1 cargo nextest run the_document_of_codes"
+    );
 }

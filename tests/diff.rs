@@ -3,6 +3,8 @@
 //!
 //! A first line `# arguments: ...` of `new.yaml` adds arguments. `BLESS=1` writes the expected texts anew.
 
+mod golden;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +46,6 @@ fn examples() -> Vec<PathBuf> {
 
 #[test]
 fn every_change_is_told_as_expected() {
-    let bless = std::env::var_os("BLESS").is_some();
     let mut wrong = Vec::new();
     let mut same = 0;
     let examples = examples();
@@ -58,10 +59,7 @@ fn every_change_is_told_as_expected() {
         let actual = format!("exit {code}\n--- stdout\n{stdout}--- stderr\n{stderr}");
         assert!(!actual.contains(LITERAL), "{}: a secret is shown:\n{actual}", example.display());
         same += usize::from(code == 0);
-        let expected = example.join("expected");
-        if bless {
-            std::fs::write(&expected, &actual).expect("a writable folder");
-        } else if std::fs::read_to_string(&expected).unwrap_or_default() != actual {
+        if !golden::holds(&example.join("expected"), &actual) {
             wrong.push(format!("{}:\n{actual}", example.display()));
         }
     }

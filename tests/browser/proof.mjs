@@ -8,6 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { check, expect, finish } from '../real/proof.mjs';
 
 const base = (process.env.BASE_URL ?? '').replace(/\/$/, '');
 if (!base) {
@@ -22,21 +23,6 @@ const canaries = [
 ];
 const foreign = 'https://partner.example/welcome?from=demo';
 const patience = 20_000;
-
-const results = [];
-const check = async (what, run) => {
-  try {
-    await run();
-    results.push(true);
-    console.log(`ok    ${what}`);
-  } catch (error) {
-    results.push(false);
-    console.log(`FAIL  ${what}\n      ${String(error.message ?? error).split('\n').slice(0, 30).join('\n      ')}`);
-  }
-};
-const expect = (isTrue, message) => {
-  if (!isTrue) throw new Error(message);
-};
 
 // Everything received, as [where, text] pairs.
 const received = [];
@@ -223,6 +209,4 @@ await check(`nothing received names the vendor (${received.length} heads, bodies
   expect(found.length === 0, found.join('\n'));
 });
 
-const passed = results.filter(Boolean).length;
-console.log(`in the browser: ${passed} passed, ${results.length - passed} failed`);
-process.exit(passed === results.length ? 0 : 1);
+process.exit(finish('in the browser') ? 0 : 1);

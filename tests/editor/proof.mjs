@@ -10,6 +10,7 @@ import { basename, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { isPair, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import { start } from './server.mjs';
+import { check, expect, finish } from '../real/proof.mjs';
 
 const schemas = process.env.SCHEMAS;
 if (!schemas) {
@@ -20,21 +21,6 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const schema = JSON.parse(readFileSync(join(schemas, 'portcullis.schema.json'), 'utf8'));
 const program = createRequire(import.meta.url).resolve('yaml-language-server/bin/yaml-language-server');
 const server = await start(program, pathToFileURL(schemas).href);
-
-const results = [];
-const check = async (what, run) => {
-  try {
-    await run();
-    results.push(true);
-    console.log(`ok    ${what}`);
-  } catch (error) {
-    results.push(false);
-    console.log(`FAIL  ${what}\n      ${String(error.message ?? error).split('\n').slice(0, 40).join('\n      ')}`);
-  }
-};
-const expect = (isTrue, message) => {
-  if (!isTrue) throw new Error(message);
-};
 
 let opened = 0;
 // Opens a text beside the schemas, which it names in its first line; its name, and what is wrong with it.
@@ -249,6 +235,4 @@ await check("a team's file has its own schema", async () => {
 });
 
 await server.stop();
-const passed = results.filter(Boolean).length;
-console.log(`in the editor: ${passed} passed, ${results.length - passed} failed`);
-process.exit(passed === results.length ? 0 : 1);
+process.exit(finish('in the editor') ? 0 : 1);

@@ -1,6 +1,8 @@
 //! The JSON Schema: it is committed as it is generated, it is fit to be shown, and it agrees with `check`.
 
 mod agreement;
+#[path = "../golden/mod.rs"]
+mod golden;
 mod mutation;
 mod reference;
 mod validator;
@@ -46,13 +48,8 @@ fn the_committed_schemas_are_those_that_are_printed() {
     ];
     for (name, arguments) in all {
         let file = Path::new(ROOT).join(format!("conf/{name}.schema.json"));
-        let expected = printed(arguments);
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&file, &expected).expect("written");
-            continue;
-        }
-        let found = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(found == expected, "{} is stale: BLESS=1 cargo test --test schema writes it", file.display());
+        let is_in_step = golden::holds(&file, &printed(arguments));
+        assert!(is_in_step, "{} is stale: BLESS=1 cargo test --test schema writes it", file.display());
     }
 }
 

@@ -10,18 +10,16 @@ use portcullis::plan::schema;
 use serde_json::Value;
 
 use crate::ROOT;
+use crate::golden;
 use crate::validator::flags;
 
 #[test]
 fn the_reference_is_in_step_with_the_schema() {
     let file = Path::new(ROOT).join("docs/configuration.md");
-    let expected = markdown();
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&file, &expected).expect("written");
-        return;
-    }
-    let found = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == expected, "docs/configuration.md is stale: BLESS=1 cargo test --test schema writes it");
+    assert!(
+        golden::holds(&file, &markdown()),
+        "docs/configuration.md is stale: BLESS=1 cargo test --test schema writes it"
+    );
 }
 
 #[test]
