@@ -98,6 +98,20 @@ const FOREIGN: &[Foreign] = &[
         "times are written `timeouts: { connect: 2s, request: 10s }` in the upstream",
     ),
     (
+        &[
+            "retry",
+            "retries",
+            "credential",
+            "balance",
+            "loadbalancing",
+            "allowprivate",
+            "allowcleartext",
+            "kind",
+        ],
+        &[],
+        "it belongs to the upstream: `upstreams: { name: { ... } }`",
+    ),
+    (
         &["proxysetheader", "addheader", "requestheaders", "headers"],
         &["headers"],
         "headers are changed in a route's `request: { headers: ... }` or `response: { headers: ... }`",

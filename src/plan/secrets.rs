@@ -154,6 +154,12 @@ impl Slots {
     }
 }
 
+/// Whether a shell or a supervisor could set a variable of this name (IEEE Std 1003.1, Base Definitions, §8.1, widely read).
+fn can_be_set(variable: &str) -> bool {
+    !variable.is_empty()
+        && !variable.contains(|c: char| c.is_whitespace() || c.is_control() || "=$".contains(c))
+}
+
 fn read_secret(
     name: &SecretName,
     section: &Section,
@@ -170,6 +176,17 @@ fn read_secret(
     }
     let spec = section.decode::<SecretSpec>(problems)?;
     let reference = match (spec.env, spec.file) {
+        (Some(variable), None) if !can_be_set(&variable) => {
+            let at = section.get("env").unwrap_or_else(|| section.clone());
+            let problem = problems
+                .error(codes::BAD_VALUE, at.path(), "no variable of the environment can have this name")
+                .help("write the name alone, as in `{ env: VENDOR_KEY }`");
+            if variable.contains('=') {
+                // What stands behind it is the value.
+                problem.blank_value();
+            }
+            return None;
+        }
         (Some(variable), None) => SecretRef::Env(variable),
         (None, Some(file)) => SecretRef::File(options.directory.join(file)),
         _ => {

@@ -104,6 +104,14 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
                 .help(format!("write `{limit}`"));
             continue;
         }
+        let short = entry.get("requests").and_then(|at| Some((short_form(at.value().as_str()?)?, at)));
+        if let Some((limit, at)) = short {
+            build
+                .problems
+                .error(codes::WRONG_TYPE, at.path(), "a number alone: how long it counts for is `window`")
+                .help(format!("write `{limit}`"));
+            continue;
+        }
         let Some(spec) = entry.decode::<Spec>(build.problems) else { continue };
         let written = spec.name.unwrap_or_else(|| {
             if entries.len() == 1 { "default".into() } else { format!("limit-{}", limits.len() + 1) }

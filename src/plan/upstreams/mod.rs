@@ -112,6 +112,9 @@ impl Declared {
                 problems.error(codes::UNKNOWN_UPSTREAM, at.path(), format!("there is no upstream `{name}`"));
             match closest(name, &known) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None if name.contains("://") => problem.help(
+                    "name it once, `upstreams: { name: { url: https://... } }`, and write `upstream: name`",
+                ),
                 None if known.is_empty() => {
                     problem.help(format!("declare it: `upstreams: {{ {name}: {{ url: https://... }} }}`"))
                 }
