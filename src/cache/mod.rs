@@ -21,6 +21,7 @@ pub mod key;
 mod refusals;
 pub mod status;
 pub mod storage;
+pub mod terms;
 pub mod vary;
 
 use std::time::{Instant, SystemTime};

@@ -15,6 +15,7 @@ use pingora_cache::key::{CacheHashKey, HashBinary};
 
 use super::Shift;
 use super::ledger::Held;
+use crate::cache::terms::Terms;
 
 /// Where an object lies: the hash of the key and, for every variant but the first, the hash of the request headers that
 /// select it. All slots of one primary hash live in the same shard, so one lock covers a whole family of variants.
@@ -46,6 +47,7 @@ pub(super) struct Head {
     stale_while_revalidate_sec: u32,
     stale_if_error_sec: u32,
     variance: Option<HashBinary>,
+    terms: Terms,
     header: ResponseHeader,
 }
 
@@ -58,6 +60,7 @@ impl Head {
             stale_while_revalidate_sec: meta.stale_while_revalidate_sec(),
             stale_if_error_sec: meta.stale_if_error_sec(),
             variance: meta.variance(),
+            terms: Terms::of(meta),
             header: copied(meta.response_header()),
         }
     }
@@ -76,12 +79,18 @@ impl Head {
         if let Some(variance) = self.variance {
             meta.set_variance(variance);
         }
+        self.terms.clone().stamp(&mut meta);
         meta
     }
 
     /// The same head, stale from `instant` on; the windows for serving stale run from there.
     pub(super) fn expired_at(&self, instant: SystemTime) -> Self {
-        Self { fresh_until: self.fresh_until.min(instant), header: self.header.clone(), ..*self }
+        Self {
+            fresh_until: self.fresh_until.min(instant),
+            header: self.header.clone(),
+            terms: self.terms.clone(),
+            ..*self
+        }
     }
 
     /// The same head after a [`Shift`] of the clock.
@@ -91,6 +100,7 @@ impl Head {
             created: shift.of(self.created, self.created),
             epoch: shift.of(self.epoch, self.epoch),
             header: self.header.clone(),
+            terms: self.terms.clone(),
             ..*self
         }
     }
@@ -102,7 +112,7 @@ impl Head {
             // Cannot fail: the name is static and digits are a valid value. An error would only lose ranges.
             let _ = header.insert_header(CONTENT_LENGTH, len);
         }
-        Self { header, ..*self }
+        Self { header, terms: self.terms.clone(), ..*self }
     }
 
     /// The body length the upstream declared, if it did.

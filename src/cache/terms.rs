@@ -1,0 +1,31 @@
+//! What of a stored answer decides whether it may be used again, beside its times.
+//!
+//! It rides in the extensions of a [`CacheMeta`], and the store keeps it with the head. Made by [`super::freshness::judge`].
+
+use std::sync::Arc;
+
+use pingora_cache::CacheMeta;
+
+/// The terms of a stored answer. The default is an answer that said nothing of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// `no-cache` (RFC 9111 §5.2.2.4): never used again without asking the upstream.
+    pub validates: bool,
+    /// `must-revalidate`, `proxy-revalidate` (§5.2.2.2, §5.2.2.8): never given when stale.
+    pub never_stale: bool,
+    /// Names by which it can be purged together with others.
+    pub tags: Arc<[Box<str>]>,
+}
+
+impl Terms {
+    /// The terms of a stored answer.
+    #[must_use]
+    pub fn of(meta: &CacheMeta) -> Self {
+        meta.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Attaches the terms to what will be handed to the store.
+    pub fn stamp(self, meta: &mut CacheMeta) {
+        meta.extensions_mut().insert(self);
+    }
+}
