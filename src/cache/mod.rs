@@ -15,13 +15,17 @@
 //! configuration; keys, facts and outcomes to a request.
 
 mod collapse;
+pub mod conditions;
 mod directives;
 pub mod freshness;
+pub mod invalidation;
 pub mod key;
+pub mod ranges;
 mod refusals;
 pub mod status;
 pub mod storage;
 pub mod terms;
+pub mod validate;
 pub mod vary;
 
 use std::time::{Instant, SystemTime};
