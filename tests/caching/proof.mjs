@@ -16,7 +16,7 @@ import { getResults, runTests } from 'http-cache-tests/client/runner.mjs';
 import suites from 'http-cache-tests/tests/index.mjs';
 
 // What must be reached: all caches that the suite's site compares reach 155 and 88 between them.
-const REQUIRED = 103;
+const REQUIRED = 115;
 const OPTIONAL = 57;
 // Observed, not graded by the suite: an old answer stands in for an origin that is gone, and for one that says it is not well.
 const STALE = ['stale-close', 'stale-503', 'stale-sie-close', 'stale-sie-503'];
@@ -74,6 +74,19 @@ const base = await start([process.execPath, server], { cwd: work, env: { ...proc
     console.error(error.message);
     process.exit(2);
   });
+
+// The last release is older than RFC 9111. Where it asks for what the RFC forbids, and its repository has since turned round, the RFC counts.
+// §5.1: of several `Age` the first counts, and one that is no number is ignored.
+const AGE_TO_IGNORE = ['nonnumeric', 'negative', 'float', 'prefix-twoline', 'dup-0', 'dup-0-twoline', 'dup-old', 'parameter', 'numeric-parameter'];
+// §4.2.4: where a stale answer is forbidden and the origin gone, there is an error (502, as without a cache); the release asks for a 200.
+const NEVER_STALE = ['must-revalidate', 'proxy-revalidate', 'no-cache', 's-maxage=2'];
+const correct = (test) => {
+  if (AGE_TO_IGNORE.some((name) => test.id === `age-parse-${name}`)) test.requests[1].expected_type = 'cached';
+  if (NEVER_STALE.some((name) => test.id === `stale-close-${name}`)) {
+    test.requests[1] = { disconnect: true, expected_status: 502, check_body: false, expected_response_headers_missing: ['server-request-count'] };
+  }
+};
+suites.forEach(({ tests }) => tests.forEach(correct));
 
 const cases = suites.flatMap(({ tests }) => tests).filter((test) => !test.browser_only && (!only || test.id === only));
 if (cases.length === 0) {
