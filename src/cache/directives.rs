@@ -1,10 +1,19 @@
-//! `Cache-Control` of an answer, read strictly (RFC 9111 §5.2): whatever cannot be understood makes the answer staler or
-//! more private, never the opposite.
+//! `Cache-Control` and `CDN-Cache-Control`, read strictly: of an answer here, of a request in [`Asked`] (RFC 9111 §5.2, RFC 9213).
+//!
+//! Whatever cannot be understood makes the answer staler or more private, never the opposite. RFC 9111 §4.2.1 leaves two ways for a
+//! directive that is given twice with different values, the first one or stale, and encourages stale for one that is no number: it is
+//! stale here, because of two contradicting lifetimes nobody can say which was meant, and asking once more is never wrong.
+//! This file reads; what follows from it is [`super::freshness`]'s and [`super::reuse`]'s.
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName};
+
+pub use asked::Asked;
+
+mod asked;
+mod targeted;
 
 /// A directive with seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,55 +42,101 @@ impl Seconds {
     }
 }
 
-/// The directives that this cache acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The directives of an answer that this cache acts on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Directives {
+    /// `no-store` (RFC 9111 §5.2.2.5).
     pub(super) no_store: bool,
-    /// Also with a list of fields: such an answer is treated as private as a whole.
+    /// Something of the field cannot be read, so that a ban might be hidden in it: counts as `no-store`, and nothing lifts it.
+    pub(super) unreadable: bool,
+    /// `private` without fields (§5.2.2.7).
     pub(super) private: bool,
-    /// Also with a list of fields.
+    /// `no-cache` without fields (§5.2.2.4).
     pub(super) no_cache: bool,
+    /// Fields that `private="..."` and `no-cache="..."` name: they are not stored, the rest may be. Sorted by nothing, seldom any.
+    pub(super) withheld: Vec<HeaderName>,
+    /// `public` (§5.2.2.9).
     pub(super) public: bool,
-    /// `must-revalidate` or `proxy-revalidate`: stale answers are not used.
+    /// `must-revalidate` or `proxy-revalidate` (§5.2.2.2, §5.2.2.8): stale answers are not used.
     pub(super) must_revalidate: bool,
+    /// `must-understand` (§5.2.2.3).
+    pub(super) must_understand: bool,
+    /// `immutable` (RFC 8246).
+    pub(super) immutable: bool,
     pub(super) max_age: Seconds,
     pub(super) s_maxage: Seconds,
     pub(super) stale_while_revalidate: Seconds,
     pub(super) stale_if_error: Seconds,
+    /// They come from a targeted field, so `Expires` does not count either (RFC 9213 §2.2).
+    pub(super) targeted: bool,
 }
 
 impl Directives {
-    /// Reads all `Cache-Control` lines. A line that is not text counts as `no-store`.
+    /// Reads what an answer says to a cache like this one: `CDN-Cache-Control` where it is there and valid, else all `Cache-Control`
+    /// lines. Allocates only for field lists and the targeted field.
     pub(super) fn read(headers: &HeaderMap) -> Self {
+        if let Some(targeted) = targeted::read(headers) {
+            return targeted;
+        }
         let mut directives = Self::default();
         for line in headers.get_all(CACHE_CONTROL) {
-            match line.to_str() {
-                Ok(line) => members(line, |name, value| directives.add(name, value)),
-                Err(_) => directives.no_store = true,
+            let Ok(line) = line.to_str() else {
+                directives.unreadable = true;
+                continue;
+            };
+            if !members(line, |name, value| directives.add(name, value)) {
+                directives.unreadable = true;
             }
         }
         directives
     }
 
+    /// `Unclear` and the bans also for what is written wrongly; leave (`public`, `must-understand`, `immutable`) only for what is not.
     fn add(&mut self, name: &str, value: Option<&str>) {
+        // A space before the `=` is no part of the grammar: what it is a value of is unclear, if it is one at all.
+        let (name, is_torn) = match name.split_once([' ', '\t']) {
+            Some((first, _)) => (first, true),
+            None => (name, false),
+        };
+        let plain = value.is_none() && !is_torn;
+        let value = value.filter(|_| !is_torn);
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match () {
-            () if is("no-store") => self.no_store = true,
-            () if is("private") => self.private = true,
-            () if is("no-cache") => self.no_cache = true,
-            () if is("public") => self.public = true,
-            () if is("must-revalidate") || is("proxy-revalidate") => self.must_revalidate = true,
             () if is("max-age") => self.max_age.add(value),
             () if is("s-maxage") => self.s_maxage.add(value),
             () if is("stale-while-revalidate") => self.stale_while_revalidate.add(value),
             () if is("stale-if-error") => self.stale_if_error.add(value),
+            () if is("no-store") => self.no_store = true,
+            () if is("private") => self.private |= !self.withhold(value),
+            () if is("no-cache") => self.no_cache |= !self.withhold(value),
+            () if is("must-revalidate") || is("proxy-revalidate") => self.must_revalidate = true,
+            () if is("public") => self.public |= plain,
+            () if is("must-understand") => self.must_understand |= plain,
+            () if is("immutable") => self.immutable |= plain,
             () => {}
         }
     }
+
+    /// Notes the fields of a list. False where there is no list, or one that cannot be followed: then the directive speaks of the whole
+    /// answer. That is so, too, for a list that names a field without which the rest is another answer.
+    fn withhold(&mut self, list: Option<&str>) -> bool {
+        let Some(list) = list else { return false };
+        let before = self.withheld.len();
+        for name in list.split(',').map(|name| name.trim_matches([' ', '\t'])).filter(|name| !name.is_empty())
+        {
+            match HeaderName::from_bytes(name.as_bytes()) {
+                Ok(name) if !INSEPARABLE.contains(&name) => self.withheld.push(name),
+                _ => return false,
+            }
+        }
+        self.withheld.len() > before
+    }
 }
 
-/// Calls `each` with every `name[=value]` of a list, where values may be quoted and quotes may hold commas.
-fn members<'l>(line: &'l str, mut each: impl FnMut(&'l str, Option<&'l str>)) {
+/// Calls `each` with every `name[=value]` of a list, where values may be quoted and quotes may hold commas. The value has no quotes
+/// around it; one that is quoted in part keeps them, so that no directive can read it. False where a quote is open at the end: what it
+/// swallowed is unknown.
+fn members<'l>(line: &'l str, mut each: impl FnMut(&'l str, Option<&'l str>)) -> bool {
     let mut quoted = false;
     let mut escaped = false;
     let separator = |c: char| {
@@ -95,14 +150,14 @@ fn members<'l>(line: &'l str, mut each: impl FnMut(&'l str, Option<&'l str>)) {
         false
     };
     for member in line.split(separator) {
-        let (name, value) = match member.split_once('=') {
-            Some((name, value)) => (name, Some(unquoted(value.trim()))),
-            None => (member, None),
-        };
-        if !name.trim().is_empty() {
-            each(name.trim(), value);
+        let member = member.trim_matches([' ', '\t']);
+        match member.split_once('=') {
+            Some((name, value)) => each(name, Some(unquoted(value))),
+            None if !member.is_empty() => each(member, None),
+            None => {}
         }
     }
+    !quoted
 }
 
 fn unquoted(value: &str) -> &str {
@@ -117,66 +172,12 @@ pub(super) fn delta_seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(text.parse().map_or(MAX_SECONDS, |seconds: u64| seconds.min(MAX_SECONDS))))
 }
 
+/// Without one of these the rest would say something else, or to somebody else.
+static INSEPARABLE: [HeaderName; 6] =
+    [CACHE_CONTROL, targeted::CDN_CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY];
+
 /// RFC 9111 §1.2.2.
 const MAX_SECONDS: u64 = 1 << 31;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    fn read(lines: &[&str]) -> Directives {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(CACHE_CONTROL, HeaderValue::try_from(*line).unwrap());
-        }
-        Directives::read(&headers)
-    }
-
-    fn seconds(n: u64) -> Seconds {
-        Seconds::Is(Duration::from_secs(n))
-    }
-
-    #[test]
-    fn rfc9111_5_2_names_ignore_case_and_unknown_ones_are_skipped() {
-        let read = read(&["Max-Age=60 , PUBLIC,, foo=\"no-store\"", "S-MaxAge=\"5\""]);
-        let expected =
-            Directives { public: true, max_age: seconds(60), s_maxage: seconds(5), ..Directives::default() };
-        assert_eq!(read, expected, "two lines, empty members, a quoted number");
-    }
-
-    #[test]
-    fn a_comma_in_quotes_does_not_end_a_directive() {
-        let read = read(&[r#"private="a, no-store\", max-age=9", max-age=1"#]);
-        assert!(read.private && !read.no_store, "the list is one value: {read:?}");
-        assert_eq!(read.max_age, seconds(1), "after the list");
-    }
-
-    #[test]
-    fn an_open_quote_swallows_the_rest() {
-        let read = read(&[r#"max-age="60, public"#]);
-        assert_eq!((read.max_age, read.public), (Seconds::Unclear, false), "nothing is made of it");
-    }
-
-    #[test]
-    fn rfc9111_4_2_1_unreadable_or_contradicting_seconds_are_unclear() {
-        for line in
-            ["max-age", "max-age=", "max-age=-1", "max-age=1.5", "max-age=60s", "max-age=1, max-age=2"]
-        {
-            assert_eq!(read(&[line]).max_age, Seconds::Unclear, "{line}");
-        }
-        assert_eq!(read(&["max-age=7, max-age=7"]).max_age, seconds(7), "said twice");
-    }
-
-    #[test]
-    fn rfc9111_1_2_2_a_huge_number_is_capped() {
-        assert_eq!(read(&["max-age=99999999999999999999999"]).max_age, seconds(1 << 31), "2^31");
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_forbid_storing() {
-        let mut headers = HeaderMap::new();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_bytes(b"max-age=60, \xff").unwrap());
-        assert!(Directives::read(&headers).no_store, "not understood");
-    }
-}
+mod tests;

@@ -16,12 +16,14 @@
 
 mod collapse;
 pub mod conditions;
-mod directives;
+pub mod deception;
+pub mod directives;
 pub mod freshness;
 pub mod invalidation;
 pub mod key;
 pub mod ranges;
 mod refusals;
+pub mod reuse;
 pub mod status;
 pub mod storage;
 pub mod terms;

@@ -11,7 +11,8 @@ use pingora_cache::CacheMeta;
 pub struct Terms {
     /// `no-cache` (RFC 9111 §5.2.2.4): never used again without asking the upstream.
     pub validates: bool,
-    /// `must-revalidate`, `proxy-revalidate` (§5.2.2.2, §5.2.2.8): never given when stale.
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` (§5.2.2.2, §5.2.2.8, §5.2.2.10): never given when stale, but for the windows
+    /// that are stored with it, which an answer with `s-maxage` may open itself and nobody else may. Ask [`super::reuse`].
     pub never_stale: bool,
     /// Names by which it can be purged together with others.
     pub tags: Arc<[Box<str>]>,
@@ -22,6 +23,11 @@ impl Terms {
     #[must_use]
     pub fn of(meta: &CacheMeta) -> Self {
         meta.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// `validates` and `never_stale`, without a copy of the rest.
+    pub(super) fn bounds(meta: &CacheMeta) -> (bool, bool) {
+        meta.extensions().get::<Self>().map_or((false, false), |terms| (terms.validates, terms.never_stale))
     }
 
     /// Attaches the terms to what will be handed to the store.

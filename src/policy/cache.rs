@@ -9,10 +9,15 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Build, Policy, Told, UpstreamKind, fields, told};
+use super::{Build, PathShape, Policy, Told, UpstreamKind, fields, told};
+use crate::cache::freshness::NEGATIVE_MAX;
 use crate::cache::key::Pattern;
 use crate::config::units::Timespan;
 use crate::config::{Section, codes, shape};
+
+pub use tags::TagTemplate;
+
+mod tags;
 
 /// Keep the upstream's answers, after they were cleaned and shaped, and give them to others who ask the same (RFC 9111). `cache: {}` keeps
 /// what the upstream allows, for as long as it says. Without this key nothing is kept.
@@ -32,6 +37,29 @@ pub(super) struct Spec {
     /// How long after its lifetime an old answer is still given while the upstream fails (RFC 5861 §4). Default: not at all.
     #[schemars(example = &"1h")]
     stale_if_error: Option<Timespan>,
+    /// How long an answer is fresh, at most, that says when it last changed and not how long it is good for: a tenth of the time since then
+    /// (RFC 9111 §4.2.2). Comes before `ttl`. Default: not at all, such an answer has the `ttl`.
+    #[schemars(example = &"24h")]
+    heuristic: Option<Timespan>,
+    /// How long an answer of 400 or more is fresh, at most, whatever the upstream or `ttl` says; it is not given for longer than that when stale
+    /// either. Default: 5m.
+    #[schemars(example = &"10s")]
+    negative_ttl: Option<Timespan>,
+    /// Whether `cache-control` of a request is listened to (RFC 9111 §5.2.1).
+    #[schemars(extend("default" = "ignore"))]
+    request_directives: Option<RequestDirectives>,
+    /// What becomes of an answer with `set-cookie` (RFC 9111 §7.3). Only answers of a `kind: app` have one.
+    #[schemars(extend("default" = "refuse"))]
+    set_cookie: Option<SetCookie>,
+    /// How a part of an answer is fetched that is not stored.
+    #[schemars(extend("default" = "whole"))]
+    ranges: Option<Ranges>,
+    /// Names under which the answers are purged together, besides those that the upstream gives them. `{name}` stands for what
+    /// `match.path.template` or `regex` captured under that name, as it stands in the path; a name that becomes longer than 128 bytes is left
+    /// out. At most 16. Default: none.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)), example = ["weather", "city:{city}"])]
+    tags: Vec<String>,
     /// What makes two requests different, besides method, host, path and query.
     key: Option<KeySpec>,
     /// Who may be given an answer that a client's `authorization` or cookies brought. Required where they reach a `kind: api`. Default: from
@@ -58,6 +86,37 @@ enum Mode {
     Override,
 }
 
+/// Whether `cache-control` of a request is listened to.
+#[derive(Deserialize, Clone, Copy, PartialEq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum RequestDirectives {
+    /// No: a client cannot make the gateway ask the upstream.
+    Ignore,
+    /// Yes: `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale`, `only-if-cached`, `stale-if-error`, and `pragma: no-cache`.
+    Honor,
+}
+
+/// What becomes of an answer with `set-cookie`.
+#[derive(Deserialize, Clone, Copy, PartialEq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum SetCookie {
+    /// It is passed on and not kept.
+    Refuse,
+    /// It is kept where the upstream says for how long, and everybody is given the same cookie.
+    Store,
+}
+
+/// How a part of an answer is fetched that is not stored.
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ranges {
+    /// The whole is fetched and stored, and the part cut from it.
+    #[default]
+    Whole,
+    /// The part is fetched, and parts are put together until they are the whole (RFC 9111 §3.4).
+    Combine,
+}
+
 /// What makes two requests different, besides method, host, path and query.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -81,7 +140,7 @@ struct QuerySpec {
 }
 
 /// How one route caches.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CacheSettings {
     /// Freshness where the upstream says nothing.
     pub ttl: Option<Duration>,
@@ -95,6 +154,18 @@ pub struct CacheSettings {
     pub ignored_parameters: Vec<Pattern>,
     /// Request fields that are part of the key.
     pub key_headers: Vec<HeaderName>,
+    /// `requestDirectives: honor`: what the request asks of caches is listened to.
+    pub requests_honored: bool,
+    /// The longest freshness that is guessed from `Last-Modified`; `None`: none is.
+    pub heuristic_max: Option<Duration>,
+    /// `setCookie: store`: an answer with `Set-Cookie` may be stored. Only for an `app`.
+    pub store_set_cookie: bool,
+    /// How a part is fetched that is not stored.
+    pub ranges: Ranges,
+    /// The longest freshness of an answer of 400 or more.
+    pub negative_max: Duration,
+    /// Names for purges that every answer of the route is given.
+    pub tags: Vec<TagTemplate>,
     /// Whether the rules of an `app` apply: cookies reach the upstream.
     pub app: bool,
     /// Who may be given an answer that a client's identity brought; `None`: the rules of HTTP (RFC 9111 §3.5) and of `app`.
@@ -116,6 +187,13 @@ impl CacheSettings {
             ),
             (None, _) => "an answer is stored only where the upstream says for how long".to_owned(),
         }];
+        if let Some(most) = self.heuristic_max {
+            words.push(format!(
+                "where it only says when it last changed, for a tenth of the time since then, and at most {}",
+                told::span(most)
+            ));
+        }
+        words.push(format!("an answer of 400 or more is fresh for at most {}", told::span(self.negative_max)));
         if let Some(window) = self.stale_while_revalidate {
             words.push(format!(
                 "for {} after that the old answer is given at once while a new one is fetched",
@@ -128,20 +206,7 @@ impl CacheSettings {
                 told::span(window)
             ));
         }
-        let never = "never stored: an answer with `set-cookie`, and a part of one";
-        let (shared, kept) = match self.share {
-            None => (
-                None,
-                "never stored: an answer with `set-cookie`, a part of one, and what a client's `authorization` or cookies brought, \
-                 unless it says that it may be shared",
-            ),
-            Some(Share::Public) => (Some("answers are shared by everybody, whoever asks"), never),
-            Some(Share::PerIdentity) => (
-                Some("answers are kept apart by the `authorization` and cookies that reach the upstream"),
-                never,
-            ),
-        };
-        words.extend(shared.into_iter().chain([kept]).map(str::to_owned));
+        words.extend(self.promises());
         let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
         let data = serde_json::json!({
             "ttlSeconds": seconds(self.ttl),
@@ -152,15 +217,67 @@ impl CacheSettings {
             "mode": if self.overrides { "override" } else { "respect" },
             "staleWhileRevalidateSeconds": seconds(self.stale_while_revalidate),
             "staleIfErrorSeconds": seconds(self.stale_if_error),
+            "heuristicSeconds": seconds(self.heuristic_max),
+            "negativeTtlSeconds": self.negative_max.as_secs_f64(),
+            "requestDirectives": if self.requests_honored { "honor" } else { "ignore" },
+            "setCookie": if self.store_set_cookie { "store" } else { "refuse" },
+            "ranges": match self.ranges {
+                Ranges::Whole => "whole",
+                Ranges::Combine => "combine",
+            },
+            "tags": self.tags.iter().map(TagTemplate::as_str).collect::<Vec<_>>(),
             "ignoredParameters": self.ignored_parameters.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "keyHeaders": self.key_headers.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
         });
         Told::new(words, data)
     }
+
+    /// What holds of every answer, beside its times.
+    fn promises(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.requests_honored {
+            words.push("`cache-control` of the request is listened to: a client may ask for a newer answer".to_owned());
+        }
+        if self.ranges == Ranges::Combine {
+            words.push(
+                "a part that is not stored is fetched alone, and put together with others until they are the whole".to_owned(),
+            );
+        }
+        if !self.tags.is_empty() {
+            let tags: Vec<&str> = self.tags.iter().map(TagTemplate::as_str).collect();
+            words.push(format!("purged together by `{}`", tags.join("`, `")));
+        }
+        if self.store_set_cookie {
+            words.push(
+                "an answer with `set-cookie` is stored where the upstream says for how long: everybody is given the same cookie"
+                    .to_owned(),
+            );
+        }
+        words.extend(match self.share {
+            None => None,
+            Some(Share::Public) => Some("answers are shared by everybody, whoever asks".to_owned()),
+            Some(Share::PerIdentity) => {
+                Some("answers are kept apart by the `authorization` and cookies that reach the upstream".to_owned())
+            }
+        });
+        let mut never = vec!["a page under the path of a file, such as `.css`"];
+        if !self.store_set_cookie {
+            never.insert(0, "an answer with `set-cookie`");
+        }
+        if self.ranges == Ranges::Whole {
+            never.push("a part of an answer");
+        }
+        if self.share.is_none() {
+            never.push(
+                "what a client's `authorization` or cookies brought, unless it says that it may be shared",
+            );
+        }
+        words.push(format!("never stored: {}", never.join("; ")));
+        words
+    }
 }
 
-const PLANNED: [&str; 3] = [
-    "tags\nthe admin side purges by URL and by route",
+const PLANNED: [&str; 2] = [
     "methods\nGET and HEAD are cached, nothing else",
     "zone\nall routes share the one store of the top-level `cache:`",
 ];
@@ -215,6 +332,18 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             }
         }
     }
+    let store_set_cookie = spec.set_cookie == Some(SetCookie::Store);
+    if store_set_cookie && build.kind() == UpstreamKind::Api {
+        build
+            .problems
+            .error(
+                codes::NO_EFFECT,
+                section.at("setCookie").path(),
+                "`set-cookie` is removed from every answer of a `kind: api`, so there is none to store",
+            )
+            .help("remove it; only a `kind: app` sets cookies");
+    }
+    let tags = tags::compile(&spec.tags, section, build);
     build.settings.cache = Some(CacheSettings {
         ttl: spec.ttl.map(|span| span.0),
         overrides,
@@ -222,6 +351,12 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         stale_if_error: spec.stale_if_error.map(|span| span.0),
         ignored_parameters,
         key_headers,
+        requests_honored: spec.request_directives == Some(RequestDirectives::Honor),
+        heuristic_max: spec.heuristic.map(|span| span.0),
+        store_set_cookie,
+        ranges: spec.ranges.unwrap_or_default(),
+        negative_max: spec.negative_ttl.map_or(NEGATIVE_MAX, |span| span.0),
+        tags,
         app: build.kind() == UpstreamKind::App,
         share: spec.share,
     });

@@ -205,6 +205,8 @@ fn verdict(session: &Session, head: &ResponseHeader, ctx: &Ctx, path: Path) -> O
     let facts = RequestFacts {
         authorization_forwarded: sent(header::AUTHORIZATION, route.settings.forwards_authorization),
         cookie_forwarded: sent(header::COOKIE, route.settings.forwards_cookies),
+        no_store: false,
+        path: &ctx.exchange.path,
         // With the cache on, a HEAD is fetched as a GET.
         method_head: ctx.exchange.method == Method::HEAD && !session.cache.enabled(),
         needs_length: path == Path::Stock,
@@ -218,6 +220,9 @@ fn verdict(session: &Session, head: &ResponseHeader, ctx: &Ctx, path: Path) -> O
         override_upstream: settings.overrides,
         stale_while_revalidate: settings.stale_while_revalidate,
         stale_if_error: settings.stale_if_error,
+        heuristic_max: settings.heuristic_max,
+        store_set_cookie: settings.store_set_cookie,
+        negative_max: settings.negative_max,
     };
     if settings.app && varies_by_ours(head) {
         // The upstream saw what we said of the client, not what the client sent: no request could choose such a variant.

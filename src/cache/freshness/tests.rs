@@ -47,8 +47,21 @@ fn judged(
     }
 }
 
-const NO_POLICY: Policy =
-    Policy { ttl: None, override_upstream: false, stale_while_revalidate: None, stale_if_error: None };
+const NO_POLICY: Policy = Policy {
+    ttl: None,
+    override_upstream: false,
+    stale_while_revalidate: None,
+    stale_if_error: None,
+    heuristic_max: None,
+    store_set_cookie: false,
+    negative_max: NEGATIVE_MAX,
+};
+
+fn names(meta: &CacheMeta) -> Vec<&str> {
+    let mut names: Vec<&str> = meta.headers().keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
+}
 
 #[test]
 fn rfc9111_4_2_1_s_maxage_wins_over_max_age_and_that_over_expires() {
@@ -88,6 +101,122 @@ fn rfc9111_5_3_expires_that_is_no_date_is_in_the_past() {
 }
 
 #[test]
+fn rfc9110_5_6_7_dates_are_read_in_their_three_forms() {
+    for value in
+        ["Sun, 06 Nov 1994 08:50:37 GMT", "Sunday, 06-Nov-94 08:50:37 GMT", "Sun Nov  6 08:50:37 1994"]
+    {
+        assert_eq!(fresh(200, &[("expires", value)], &NO_POLICY), Ok(60), "{value}");
+    }
+    for value in [
+        "Sun, 06 Nov 1994 08:50:37 CET",
+        "Sun, 06 Nov 1994 8:50:37 GMT",
+        "Sun, 06 Nov 94 08:50:37 GMT",
+        "Sun, 06 Nov 1994 08:50:37 GMT, Sun, 06 Nov 1994 08:50:37 GMT",
+    ] {
+        assert_eq!(fresh(200, &[("expires", value)], &NO_POLICY), Err(Reason::Stale), "{value}");
+    }
+    // Read in 1994: the year 60 is more than fifty years ahead, the year 30 is not.
+    let expires = |value| fresh(200, &[("expires", value)], &NO_POLICY);
+    assert_eq!(expires("Saturday, 06-Nov-60 08:50:37 GMT"), Err(Reason::Stale), "1960");
+    assert!(expires("Wednesday, 06-Nov-30 08:50:37 GMT").is_ok(), "2030");
+}
+
+#[test]
+fn rfc9111_4_2_1_expires_counts_from_the_date_of_the_answer() {
+    let at = |date, expires| fresh(200, &[("date", date), ("expires", expires)], &NO_POLICY);
+    let (early, late) = ("Sun, 06 Nov 1994 08:49:17 GMT", "Sun, 06 Nov 1994 08:49:57 GMT");
+    assert_eq!(at(early, "Sun, 06 Nov 1994 08:49:47 GMT"), Ok(10), "thirty seconds, twenty of them over");
+    assert_eq!(at(late, "Sun, 06 Nov 1994 08:50:07 GMT"), Ok(10), "a clock that is ahead");
+    assert_eq!(at(late, late), Err(Reason::Stale), "no time at all");
+    assert_eq!(at(late, "Sun, 06 Nov 1994 08:49:47 GMT"), Err(Reason::Stale), "less than none");
+    assert_eq!(at("foo", "Sun, 06 Nov 1994 08:49:47 GMT"), Ok(10), "no date: from now");
+}
+
+#[test]
+fn rfc9111_4_2_2_a_tenth_of_the_time_since_the_last_change_is_a_guess() {
+    let policy = Policy { heuristic_max: Some(secs(100)), ..NO_POLICY };
+    let hour_ago = ("last-modified", "Sun, 06 Nov 1994 07:49:37 GMT");
+    let minute_ago = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");
+    assert_eq!(fresh(200, &[minute_ago], &policy), Ok(6), "a tenth");
+    assert_eq!(fresh(200, &[hour_ago], &policy), Ok(100), "at most");
+    let dated = [minute_ago, ("date", "Sun, 06 Nov 1994 08:49:36 GMT")];
+    assert_eq!(fresh(200, &dated, &policy), Ok(4), "from its date, and a second of it is over");
+    assert_eq!(
+        fresh(200, &[minute_ago, ("cache-control", "max-age=9")], &policy),
+        Ok(9),
+        "said is not guessed"
+    );
+    assert_eq!(fresh(200, &[minute_ago], &Policy { ttl: Some(secs(60)), ..policy }), Ok(6), "before `ttl`");
+    assert_eq!(
+        fresh(200, &[], &Policy { ttl: Some(secs(60)), ..policy }),
+        Ok(60),
+        "`ttl` where nothing is said"
+    );
+    let ahead = [("last-modified", "Sun, 06 Nov 1994 09:49:37 GMT")];
+    assert_eq!(fresh(200, &ahead, &policy), Err(Reason::NoFreshness), "a change that has not come");
+    assert_eq!(
+        fresh(200, &[minute_ago], &NO_POLICY),
+        Err(Reason::NoFreshness),
+        "where the route does not guess"
+    );
+}
+
+#[test]
+fn rfc9110_15_1_only_some_statuses_may_be_guessed_about() {
+    let policy = Policy { heuristic_max: Some(secs(100)), ..NO_POLICY };
+    let changed = ("last-modified", "Sun, 06 Nov 1994 07:49:37 GMT");
+    for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+        assert_eq!(fresh(status, &[changed], &policy), Ok(100), "{status}");
+    }
+    for status in [201, 202, 302, 403, 502, 503, 504, 599] {
+        assert!(fresh(status, &[changed], &policy).is_err(), "{status}");
+        let public = [changed, ("cache-control", "public")];
+        assert_eq!(fresh(status, &public, &policy), Ok(100), "RFC 9111 §4.2.2: {status} with `public`");
+    }
+}
+
+#[test]
+fn rfc9213_2_2_the_targeted_field_comes_before_cache_control_and_expires() {
+    let cdn = |value: &'static str| ("cdn-cache-control", value);
+    let (no_store, past) = (("cache-control", "no-store"), ("expires", "0"));
+    assert_eq!(
+        fresh(200, &[cdn("max-age=60"), no_store, past], &NO_POLICY),
+        Ok(60),
+        "stored against `no-store`"
+    );
+    let ahead = ("expires", "Sun, 06 Nov 1994 08:50:37 GMT");
+    let long = ("cache-control", "max-age=60");
+    assert_eq!(fresh(200, &[cdn("max-age=5"), long, ahead], &NO_POLICY), Ok(5), "shorter");
+    assert_eq!(fresh(200, &[cdn("no-store"), long], &NO_POLICY), Err(Reason::NoStore), "no-store");
+    assert_eq!(fresh(200, &[cdn("private"), long], &NO_POLICY), Err(Reason::Private), "private");
+    assert_eq!(fresh(200, &[cdn("no-cache"), long], &NO_POLICY), Err(Reason::NoCache), "no-cache");
+    assert_eq!(fresh(200, &[cdn("foo"), long, ahead], &NO_POLICY), Err(Reason::NoFreshness), "no time in it");
+    assert_eq!(
+        fresh(200, &[cdn("max-age=\"5\""), long], &NO_POLICY),
+        Ok(60),
+        "invalid: as if it were not there"
+    );
+    assert_eq!(fresh(200, &[cdn("max-age=60"), ("age", "20")], &NO_POLICY), Ok(40), "its age counts");
+}
+
+#[test]
+fn an_answer_of_400_or_more_is_fresh_for_a_bounded_time() {
+    let policy = Policy { negative_max: secs(10), ..ttl(60) };
+    let value = [("cache-control", "max-age=60, stale-while-revalidate=50, stale-if-error=3"), ("age", "20")];
+    for status in [400, 404, 503] {
+        let meta = judged(status, &value, &policy, &RequestFacts::default()).unwrap();
+        assert_eq!(meta.fresh_until(), now() + secs(10), "{status} by its own word");
+        assert_eq!((meta.stale_while_revalidate_sec(), meta.stale_if_error_sec()), (10, 3), "{status} stale");
+    }
+    assert_eq!(fresh(404, &[], &policy), Ok(10), "by `ttl`");
+    assert_eq!(fresh(404, &[], &Policy { override_upstream: true, ..policy }), Ok(10), "by `override`");
+    assert_eq!(fresh(308, &value, &policy), Ok(40), "no error");
+    assert_eq!(fresh(404, &[("cache-control", "max-age=3")], &policy), Ok(3), "shorter is shorter");
+    let never = Policy { negative_max: Duration::ZERO, ..policy };
+    assert_eq!(fresh(404, &[], &never), Err(Reason::Stale), "not at all");
+}
+
+#[test]
 fn rfc9111_4_2_3_age_is_subtracted_with_the_delay_of_the_answer() {
     assert_eq!(fresh(200, &[("cache-control", "max-age=60"), ("age", "20")], &NO_POLICY), Ok(40), "age");
     assert_eq!(
@@ -105,11 +234,21 @@ fn rfc9111_4_2_3_age_is_subtracted_with_the_delay_of_the_answer() {
         Err(Reason::Stale),
         "old"
     );
+    let huge = [("cache-control", "max-age=3000000000"), ("age", "99999999999999999999")];
+    assert_eq!(fresh(200, &huge, &NO_POLICY), Err(Reason::Stale), "both are capped alike");
+    for value in ["-7200", "7200.0", "7200;x=1", "", "+5", "0x10"] {
+        let fields = [("cache-control", "max-age=60"), ("age", value)];
+        assert_eq!(fresh(200, &fields, &NO_POLICY), Ok(60), "no seconds: `{value}`");
+    }
+    let lines = [("cache-control", "max-age=60"), ("age", "20"), ("age", "0")];
+    assert_eq!(fresh(200, &lines, &NO_POLICY), Ok(40), "first of several lines");
     let slow = RequestFacts { response_delay: secs(5), ..RequestFacts::default() };
     let meta = judged(200, &[("cache-control", "max-age=60"), ("age", "20")], &NO_POLICY, &slow).unwrap();
     assert_eq!(meta.fresh_until(), now() + secs(35), "age and delay");
     assert_eq!(meta.epoch(), now() - secs(25), "hits count their age from there");
     assert_eq!(meta.fresh_sec(), 60, "the lifetime itself is whole");
+    let meta = judged(200, &[("cache-control", "max-age=60")], &NO_POLICY, &slow).unwrap();
+    assert_eq!(meta.epoch(), now() - secs(5), "no `Age` is an age of 0 when it was asked for");
 }
 
 #[test]
@@ -118,6 +257,14 @@ fn rfc9111_4_2_3_apparent_age_counts_if_larger() {
     assert_eq!(fresh(200, &fields, &NO_POLICY), Ok(30), "dated thirty seconds ago");
     let ahead = [("cache-control", "max-age=60"), ("date", "Sun, 06 Nov 1994 08:59:37 GMT")];
     assert_eq!(fresh(200, &ahead, &NO_POLICY), Ok(60), "a clock ahead of ours gives no negative age");
+    let late = RequestFacts { response_delay: secs(25), ..RequestFacts::default() };
+    let meta = judged(200, &fields, &NO_POLICY, &late).unwrap();
+    assert_eq!(meta.epoch(), now() - secs(35), "the reported age with its delay is the larger now");
+    for dates in [&["yesterday"][..], &["Sun, 06 Nov 1994 08:00:00 GMT", NOW_DATE]] {
+        let mut fields = vec![("cache-control", "max-age=60")];
+        fields.extend(dates.iter().map(|date| ("date", *date)));
+        assert_eq!(fresh(200, &fields, &NO_POLICY), Ok(60), "no date is no age: {dates:?}");
+    }
 }
 
 #[test]
@@ -128,30 +275,76 @@ fn rfc9111_5_2_2_5_no_store_is_never_stored() {
 }
 
 #[test]
-fn rfc9111_5_2_2_7_private_is_never_stored_also_with_fields() {
-    for value in ["private, max-age=60", "private=\"set-cookie\", max-age=60"] {
-        assert_eq!(fresh(200, &[("cache-control", value)], &ttl(60)), Err(Reason::Private), "{value}");
-        assert_eq!(
-            fresh(200, &[("cache-control", value)], &overriding(60)),
-            Err(Reason::Private),
-            "override {value}"
-        );
+fn rfc9111_5_2_2_5_what_cannot_be_read_counts_as_no_store() {
+    let fields = [("cache-control", "max-age=60, must-understand, x=\"no-store")];
+    assert_eq!(fresh(200, &fields, &overriding(60)), Err(Reason::NoStore), "an open quote");
+}
+
+#[test]
+fn rfc9111_5_2_2_7_private_is_never_stored() {
+    let fields = [("cache-control", "private, max-age=60")];
+    assert_eq!(fresh(200, &fields, &ttl(60)), Err(Reason::Private), "respect");
+    assert_eq!(fresh(200, &fields, &overriding(60)), Err(Reason::Private), "override");
+}
+
+#[test]
+fn rfc9111_5_2_2_7_fields_that_private_or_no_cache_name_are_not_stored_but_the_rest_is() {
+    for list in ["private=\"x-user, Set-Cookie\"", "no-cache=\"Set-Cookie\", private=x-user"] {
+        let cache_control = format!("max-age=60, {list}");
+        let fields = [
+            ("cache-control", cache_control.as_str()),
+            ("x-user", "ann"),
+            ("set-cookie", "a=b"),
+            ("x-kept", "1"),
+        ];
+        let meta = judged(200, &fields, &NO_POLICY, &RequestFacts::default()).expect(list);
+        assert_eq!(names(&meta), ["cache-control", "x-kept"], "{list}");
+        assert_eq!(Terms::of(&meta), Terms::default(), "the rest is used without asking: {list}");
+    }
+    let whole = [("cache-control", "max-age=60, private=\"vary\"")];
+    assert_eq!(fresh(200, &whole, &NO_POLICY), Err(Reason::Private), "a list that cannot be followed");
+}
+
+#[test]
+fn rfc9111_5_2_2_4_no_cache_is_stored_to_be_asked_about_each_time() {
+    let policy = Policy { stale_while_revalidate: Some(secs(7)), stale_if_error: Some(secs(8)), ..ttl(60) };
+    for validator in [("etag", "\"a\""), ("last-modified", NOW_DATE)] {
+        let fields = [("cache-control", "no-cache, max-age=60, stale-if-error=9"), validator, ("age", "5")];
+        let meta = judged(200, &fields, &policy, &RequestFacts::default()).unwrap();
+        assert!(Terms::of(&meta).validates, "by {validator:?}");
+        assert_eq!(meta.fresh_until(), meta.epoch(), "never fresh");
+        assert_eq!((meta.stale_while_revalidate_sec(), meta.stale_if_error_sec()), (0, 0), "no windows");
     }
 }
 
 #[test]
-fn rfc9111_5_2_2_4_no_cache_is_refused_unless_overridden() {
-    assert_eq!(
-        fresh(200, &[("cache-control", "no-cache, max-age=60")], &ttl(60)),
-        Err(Reason::NoCache),
-        "respect"
-    );
-    assert_eq!(
-        fresh(200, &[("cache-control", "no-cache=\"etag\"")], &ttl(60)),
-        Err(Reason::NoCache),
-        "with fields"
-    );
+fn rfc9111_5_2_2_4_no_cache_without_a_validator_is_refused_unless_overridden() {
+    for fields in [
+        &[("cache-control", "no-cache, max-age=60")][..],
+        &[("cache-control", "no-cache, private=etag"), ("etag", "\"a\"")],
+    ] {
+        assert_eq!(fresh(200, fields, &ttl(60)), Err(Reason::NoCache), "{fields:?}");
+    }
     assert_eq!(fresh(200, &[("cache-control", "no-cache")], &overriding(60)), Ok(60), "override");
+    assert_eq!(
+        fresh(302, &[("cache-control", "no-cache, max-age=60")], &overriding(60)),
+        Err(Reason::NoCache),
+        "a status that `ttl` does not speak of"
+    );
+}
+
+#[test]
+fn rfc9111_5_2_2_3_must_understand_lifts_no_store_for_statuses_that_are_understood() {
+    for (status, value, expected) in [
+        (200, "must-understand, no-store, max-age=60", Ok(60)),
+        (404, "no-store, must-understand, max-age=60", Ok(60)),
+        (200, "must-understand, max-age=60", Ok(60)),
+        (299, "must-understand, no-store, max-age=60", Err(Reason::Status)),
+        (599, "must-understand, max-age=60", Err(Reason::Status)),
+        (200, "must-understand=x, no-store, max-age=60", Err(Reason::NoStore)),
+    ] {
+        assert_eq!(fresh(status, &[("cache-control", value)], &NO_POLICY), expected, "{status} {value}");
+    }
 }
 
 #[test]
@@ -159,6 +352,29 @@ fn rfc9111_7_3_set_cookie_is_never_stored() {
     let fields = [("set-cookie", "a=b"), ("cache-control", "public, max-age=60")];
     assert_eq!(fresh(200, &fields, &ttl(60)), Err(Reason::SetCookie), "respect");
     assert_eq!(fresh(200, &fields, &overriding(60)), Err(Reason::SetCookie), "override");
+}
+
+#[test]
+fn rfc9111_7_3_a_cookie_is_stored_where_the_route_says_so_and_the_upstream_says_for_how_long() {
+    let stores = |policy| Policy { store_set_cookie: true, ..policy };
+    let cookie = ("set-cookie", "a=b");
+    for said in [
+        ("cache-control", "max-age=60"),
+        ("cache-control", "s-maxage=60"),
+        ("expires", "Sun, 06 Nov 1994 08:50:37 GMT"),
+    ] {
+        let meta = judged(200, &[cookie, said], &stores(NO_POLICY), &RequestFacts::default()).unwrap();
+        assert_eq!(meta.headers().get("set-cookie").unwrap(), "a=b", "kept with {said:?}");
+    }
+    let heuristic = Policy { heuristic_max: Some(secs(60)), ..ttl(60) };
+    let changed = ("last-modified", "Sun, 06 Nov 1994 07:49:37 GMT");
+    assert_eq!(fresh(200, &[cookie, changed], &stores(heuristic)), Err(Reason::SetCookie), "a guess");
+    assert_eq!(fresh(200, &[cookie], &stores(ttl(60))), Err(Reason::SetCookie), "ttl");
+    let said = ("cache-control", "max-age=60");
+    assert_eq!(fresh(200, &[cookie, said], &stores(overriding(60))), Err(Reason::SetCookie), "override");
+    let withheld = ("cache-control", "max-age=60, no-cache=\"set-cookie\"");
+    let meta = judged(200, &[cookie, withheld], &stores(NO_POLICY), &RequestFacts::default()).unwrap();
+    assert!(!meta.headers().contains_key("set-cookie"), "the upstream keeps it out");
 }
 
 #[test]
@@ -193,19 +409,32 @@ fn a_forwarded_cookie_needs_public_or_s_maxage() {
 
 #[test]
 fn rfc9111_3_statuses_that_may_never_be_stored() {
-    for status in [100, 101, 103, 206, 304, 401, 407, 416, 428, 429, 431, 511] {
+    for status in [100, 101, 103, 206, 304, 401, 407, 408, 412, 416, 417, 421, 425, 428, 429, 431, 511] {
         let fields = [("cache-control", "public, max-age=60")];
         assert_eq!(fresh(status, &fields, &overriding(60)), Err(Reason::Status), "{status}");
     }
 }
 
 #[test]
-fn rfc9110_14_4_content_range_is_never_stored() {
-    assert_eq!(
-        fresh(200, &[("content-range", "bytes 0-1/5")], &ttl(60)),
-        Err(Reason::ContentRange),
-        "a part"
-    );
+fn rfc9111_3_any_other_final_status_is_stored_by_its_own_word() {
+    for status in
+        [200, 202, 205, 299, 302, 303, 307, 399, 400, 402, 403, 405, 422, 451, 499, 500, 503, 599, 999]
+    {
+        assert_eq!(fresh(status, &[("cache-control", "max-age=60")], &NO_POLICY), Ok(60), "{status}");
+    }
+}
+
+#[test]
+fn rfc9110_14_4_content_range_means_something_only_where_it_names_a_part() {
+    for value in ["bytes 0-1/5", "bytes 1-4/5", "bytes 0-1/*", "x", "bytes 0-4/5", "bytes */5", "pages 1-2/3"]
+    {
+        let expected = if value.starts_with("bytes 0-1") || value == "bytes 1-4/5" {
+            Err(Reason::ContentRange)
+        } else {
+            Ok(60)
+        };
+        assert_eq!(fresh(200, &[("content-range", value)], &ttl(60)), expected, "{value}");
+    }
 }
 
 #[test]
@@ -271,11 +500,6 @@ fn rfc5861_windows_come_from_the_upstream_else_from_the_route() {
         "the upstream's"
     );
     assert_eq!(windows("max-age=1, stale-while-revalidate=x", &policy), (0, 8), "unreadable");
-    assert_eq!(
-        windows("s-maxage=1, stale-while-revalidate=59", &policy),
-        (59, 8),
-        "s-maxage does not close them"
-    );
     let forced = Policy { override_upstream: true, ..policy };
     assert_eq!(windows("stale-while-revalidate=3", &forced), (7, 8), "override");
 }
@@ -287,6 +511,30 @@ fn rfc9111_5_2_2_2_must_revalidate_closes_the_windows() {
         let meta = judged(200, &[("cache-control", value)], &policy, &RequestFacts::default()).unwrap();
         assert_eq!((meta.stale_while_revalidate_sec(), meta.stale_if_error_sec()), (0, 0), "{value}");
     }
+}
+
+#[test]
+fn rfc9111_5_2_2_10_s_maxage_closes_what_the_route_would_open() {
+    let policy = Policy { stale_while_revalidate: Some(secs(7)), stale_if_error: Some(secs(8)), ..ttl(60) };
+    for (value, policy, expected) in [
+        ("s-maxage=1", policy, (0, 0)),
+        ("s-maxage=1, stale-while-revalidate=59", policy, (59, 0)),
+        ("s-maxage=1, stale-if-error=9", policy, (0, 9)),
+        ("s-maxage=1, proxy-revalidate, stale-if-error=9", policy, (0, 0)),
+        ("s-maxage=1", Policy { override_upstream: true, ..policy }, (7, 8)),
+    ] {
+        let meta = judged(200, &[("cache-control", value)], &policy, &RequestFacts::default()).unwrap();
+        assert_eq!((meta.stale_while_revalidate_sec(), meta.stale_if_error_sec()), expected, "{value}");
+        assert_eq!(Terms::of(&meta).never_stale, !policy.override_upstream, "no further than that: {value}");
+    }
+}
+
+#[test]
+fn rfc9111_4_3_1_an_answer_born_stale_is_stored_if_the_upstream_can_be_asked_about_it() {
+    let fields = [("cache-control", "max-age=0, must-revalidate"), ("etag", "\"a\"")];
+    let meta = judged(200, &fields, &NO_POLICY, &RequestFacts::default()).unwrap();
+    assert!(meta.fresh_until() <= now() && Terms::of(&meta).never_stale, "never given unasked");
+    assert_eq!(fresh(404, &fields, &NO_POLICY), Err(Reason::Stale), "an error is not worth it");
 }
 
 #[test]
@@ -310,9 +558,55 @@ fn rfc9110_7_6_1_connection_fields_are_not_stored() {
         ("etag", "\"a\""),
     ];
     let meta = judged(200, &fields, &ttl(60), &RequestFacts::default()).unwrap();
-    let mut names: Vec<&str> = meta.headers().keys().map(HeaderName::as_str).collect();
-    names.sort_unstable();
-    assert_eq!(names, ["etag", "x-kept"], "what is stored");
+    assert_eq!(names(&meta), ["etag", "x-kept"], "what is stored");
+}
+
+#[test]
+fn rfc9111_3_1_every_other_field_is_stored() {
+    let mut fields: Vec<(&'static str, &str)> = vec![
+        ("cache-control", "max-age=60"),
+        ("cdn-cache-control", "max-age=60"),
+        ("clear-site-data", "cookies"),
+        ("content-encoding", "gzip"),
+        ("content-location", "/b"),
+        ("content-md5", "x"),
+        ("content-range", "x"),
+        ("content-security-policy", "default-src 'self'"),
+        ("content-type", "text/plain"),
+        ("date", NOW_DATE),
+        ("etag", "\"a\""),
+        ("public-key-pins", "x"),
+        ("x-anything", "1"),
+        ("x-frame-options", "DENY"),
+    ];
+    let expected: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    fields.extend([
+        ("te", "x"),
+        ("upgrade", "x"),
+        ("proxy-authenticate", "x"),
+        ("trailer", "x"),
+        ("set-cookie2", "x"),
+    ]);
+    let meta = judged(200, &fields, &NO_POLICY, &RequestFacts::default()).unwrap();
+    assert_eq!(names(&meta), expected, "all but what belongs to the connection");
+}
+
+#[test]
+fn rfc9111_5_2_1_5_a_request_may_ask_that_nothing_is_kept() {
+    let facts = RequestFacts { no_store: true, ..RequestFacts::default() };
+    let stored = judged(200, &[("cache-control", "max-age=60")], &overriding(60), &facts).map(|_| ());
+    assert_eq!(stored, Err(Reason::RequestNoStore), "no-store of the request");
+}
+
+#[test]
+fn a_page_under_the_path_of_a_file_is_never_stored() {
+    let facts = RequestFacts { path: "/account/x.css", ..RequestFacts::default() };
+    let stored = |status, content_type| {
+        judged(status, &[("content-type", content_type)], &overriding(60), &facts).map(|_| ())
+    };
+    assert_eq!(stored(200, "text/html"), Err(Reason::Deception), "a page");
+    assert_eq!(stored(200, "text/css"), Ok(()), "a style sheet");
+    assert_eq!(stored(404, "text/html"), Ok(()), "an error is a page");
 }
 
 #[test]

@@ -294,6 +294,11 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
     if old.has("cache") && text(new).as_deref() == Some("public") && text(old).as_deref() != Some("public") {
         mark("cache.share", "an answer that one client's identity brought is given to everybody".to_owned());
     }
+    let stores_cookies =
+        |part: &Part| part.value("cache.setCookie").is_some_and(|value| value.to_string() == "store");
+    if stores_cookies(new) && !stores_cookies(old) {
+        mark("cache.setCookie", "everybody is given the cookie that was made for the first who asked".to_owned());
+    }
     let ignored: Vec<String> = new
         .members("cache.key.query.ignore")
         .difference(&old.members("cache.key.query.ignore"))
@@ -316,7 +321,7 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
     };
     let (was, is) = (identity(old), identity(new));
     let open: Vec<&str> = is.difference(&key).map(String::as_str).collect();
-    let longer = ["cache.ttl", "cache.staleWhileRevalidate", "cache.staleIfError"].into_iter().find(|key| {
+    let longer = ["cache.ttl", "cache.heuristic", "cache.staleWhileRevalidate", "cache.staleIfError"].into_iter().find(|key| {
         let span = |part: &Part| part.value(key).and_then(|value| value.magnitude()).unwrap_or(0);
         span(new) > span(old)
     });

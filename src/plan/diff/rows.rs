@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::parts::Part;
 use super::risk::Kind;
 use super::value::{Form, Value};
+use crate::cache::freshness::NEGATIVE_MAX;
 use crate::plan::listeners::{
     ClientTimeouts, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_HEADER_BYTES,
     DEFAULT_MAX_HEADERS,
@@ -275,6 +276,12 @@ pub const ROUTE: &[Row] = &[
     row("cache.mode", Form::Any, |_, _| text("respect"), Neutral),
     row("cache.staleWhileRevalidate", Form::Any, zero, Neutral),
     row("cache.staleIfError", Form::Any, zero, Neutral),
+    row("cache.heuristic", Form::Any, zero, Neutral),
+    row("cache.negativeTtl", Form::Any, |_, _| Some(Value::Span(NEGATIVE_MAX)), Neutral),
+    row("cache.requestDirectives", Form::Any, |_, _| text("ignore"), Neutral),
+    row("cache.setCookie", Form::Any, |_, _| text("refuse"), Neutral),
+    row("cache.ranges", Form::Any, |_, _| text("whole"), Neutral),
+    row("cache.tags", Form::Set, nothing, Neutral),
     row("cache.key.query.ignore", Form::Set, nothing, Neutral),
     row("cache.key.headers", Form::CaselessSet, nothing, Neutral),
     row("cache.share", Form::Any, none, Neutral),

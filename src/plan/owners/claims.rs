@@ -185,10 +185,12 @@ fn check_rate(
     }
 }
 
-/// How old an answer can get: `ttl` and, after it, the longer of the two times in which it is given though stale. What the
+/// How old an answer can get: `ttl`, or what is guessed in its place, and, after it, the longer of the two times in which it is given though stale. What the
 /// upstream says of its answers itself is not bounded by this.
 fn check_ttl(grant: &Grant, most: Duration, route: &Section, cache: &CacheSettings, problems: &mut Problems) {
-    let fresh = cache.ttl.unwrap_or_default();
+    let guessed = cache.heuristic_max.unwrap_or_default();
+    let ttl = cache.ttl.unwrap_or_default();
+    let (key, fresh) = if guessed > ttl { ("heuristic", guessed) } else { ("ttl", ttl) };
     let stale =
         [("staleWhileRevalidate", cache.stale_while_revalidate), ("staleIfError", cache.stale_if_error)];
     let mut over = |key: &str, message: String| {
@@ -202,7 +204,7 @@ fn check_ttl(grant: &Grant, most: Duration, route: &Section, cache: &CacheSettin
     let limit = humantime::format_duration(most);
     if fresh > most {
         let message = format!("`{}` may keep answers for {limit}, not for {}", grant.team, Timespan(fresh));
-        return over("ttl", message);
+        return over(key, message);
     }
     for (key, time) in stale.into_iter().filter_map(|(key, time)| Some((key, time?))) {
         if fresh.saturating_add(time) > most {

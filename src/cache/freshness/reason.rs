@@ -1,0 +1,106 @@
+//! Why an answer is not stored: a closed list, the same words in metrics, log, `Cache-Status` and `explain`.
+
+use pingora_cache::NoCacheReason;
+
+/// Why an answer is not stored. The texts are metric labels and the `detail` of `Cache-Status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A status whose answer is about this request or connection and nothing else, or one that `must-understand` asks us to know and we
+    /// do not (RFC 9111 §3, §5.2.2.3; RFC 6585).
+    Status,
+    /// The answer to a HEAD that went upstream as one.
+    Head,
+    /// The client asked that nothing be kept: `no-store` of the request, where the route listens (RFC 9111 §5.2.1.5).
+    RequestNoStore,
+    /// `Content-Range` of a part (RFC 9110 §14.4) under a status that does not say so.
+    ContentRange,
+    /// `no-store` (RFC 9111 §5.2.2.5), or a `Cache-Control` in which it could be hidden.
+    NoStore,
+    /// `private` (§5.2.2.7).
+    Private,
+    /// `no-cache` (§5.2.2.4) without a validator to ask the upstream by.
+    NoCache,
+    /// `Set-Cookie` (§7.3): somebody's session.
+    SetCookie,
+    /// `Vary: *`, or a `Vary` that cannot be followed (§4.1).
+    Vary,
+    /// The client's `Authorization` went upstream and the answer does not allow sharing (§3.5).
+    Authorization,
+    /// The client's cookies went upstream and the answer does not allow sharing.
+    Cookie,
+    /// A page under the path of a file ([`crate::cache::deception`]).
+    Deception,
+    /// A 5xx without explicit freshness: `ttl` never applies to those.
+    ServerError,
+    /// No explicit freshness, none that could be guessed, and no `ttl` for this status.
+    NoFreshness,
+    /// No `Content-Length` where one is needed ([`super::RequestFacts::needs_length`]).
+    UnknownLength,
+    /// Stale on arrival, with no window to serve it stale and no validator to ask the upstream by.
+    Stale,
+}
+
+impl Reason {
+    /// All reasons, for declaring a metric's labels.
+    pub const ALL: [Self; 16] = [
+        Self::Status,
+        Self::Head,
+        Self::RequestNoStore,
+        Self::ContentRange,
+        Self::NoStore,
+        Self::Private,
+        Self::NoCache,
+        Self::SetCookie,
+        Self::Vary,
+        Self::Authorization,
+        Self::Cookie,
+        Self::Deception,
+        Self::ServerError,
+        Self::NoFreshness,
+        Self::UnknownLength,
+        Self::Stale,
+    ];
+
+    /// A token, for metrics and `Cache-Status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Head => "head",
+            Self::RequestNoStore => "request-no-store",
+            Self::ContentRange => "content-range",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::NoCache => "no-cache",
+            Self::SetCookie => "set-cookie",
+            Self::Vary => "vary",
+            Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
+            Self::Deception => "deception",
+            Self::ServerError => "server-error",
+            Self::NoFreshness => "no-freshness",
+            Self::UnknownLength => "unknown-length",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// What to tell the framework. `OriginNotCache` lets all waiters go and is remembered for some seconds, so the next
+    /// requests do not queue for an answer that cannot be shared; the others hold for this exchange only.
+    pub const fn no_cache_reason(self) -> NoCacheReason {
+        match self {
+            Self::NoStore
+            | Self::Private
+            | Self::NoCache
+            | Self::SetCookie
+            | Self::Vary
+            | Self::Deception
+            | Self::NoFreshness
+            | Self::UnknownLength
+            | Self::Stale => NoCacheReason::OriginNotCache,
+            // A status may be a passing fault: the next in line tries again, one at a time.
+            Self::Status | Self::ServerError => NoCacheReason::UpstreamError,
+            Self::Head | Self::RequestNoStore | Self::ContentRange | Self::Authorization | Self::Cookie => {
+                NoCacheReason::Custom(self.as_str())
+            }
+        }
+    }
+}
