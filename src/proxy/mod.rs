@@ -17,6 +17,7 @@
 pub mod body;
 pub mod cache;
 mod ctx;
+mod date;
 pub mod explain;
 pub mod failure;
 pub mod held;
@@ -29,7 +30,7 @@ pub mod upstream_request;
 pub mod upstream_response;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -89,6 +90,10 @@ pub trait Door: Send + Sync {
     fn set_deadline(&self, at: Option<Instant>);
     /// Tells how much of the request body has come, so that its total deadline is kept on HTTP/2 too.
     fn body_progress(&self, received_bytes: u64, ended: bool);
+    /// Whether [`Door::keep_date`] has an effect: on HTTP/1.
+    fn keeps_date(&self) -> bool;
+    /// Puts this moment into the `Date` of the final head that goes out next, in place of the time of sending; `None` takes it back.
+    fn keep_date(&self, moment: Option<SystemTime>);
 }
 
 /// The gateway behind one listener.

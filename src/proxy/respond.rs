@@ -25,6 +25,8 @@ pub async fn send(
     reason: LocalReason,
 ) -> pingora::Result<()> {
     ctx.local = Some(reason);
+    // An answer of the origin may have come this far and gone no further.
+    ctx.shared.door.keep_date(None);
     let route = ctx.route.as_ref().map(|route| route.name.as_str());
     let rendered = reply.render(ctx.exchange.wants_html, route, Some(&ctx.exchange.request_id))?;
     let mut head = rendered.head;

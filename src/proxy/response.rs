@@ -6,7 +6,7 @@ use http::{Version, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Ctx, cache};
+use super::{Ctx, cache, date};
 use crate::policy::request_headers::REQUEST_ID;
 
 /// Pingora's `response_filter`: runs on hits and on the stock path.
@@ -29,6 +29,9 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
     if session.is_process_shutting_down() {
         // Say it, so that the client does not send another request into a connection that closes.
         session.set_keepalive(None);
+    }
+    if head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        date::keep(head, ctx)?;
     }
     finish_head(head, ctx)
 }

@@ -1,12 +1,12 @@
 //! `upstream_response_filter`: the head of the upstream's answer, cleaned before it is stored.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Ctx, held, upstream};
+use super::{Ctx, date, held, upstream};
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -77,12 +77,15 @@ pub fn note_end(ctx: &mut Ctx) {
     }
 }
 
-/// Removes what belongs to the hop and what tells of the upstream: the part that both paths share.
+/// Removes what belongs to the hop and what tells of the upstream, and dates what has no date: the part that both paths share.
 ///
 /// # Errors
 /// A [`Fault`]: the answer goes nowhere.
 pub fn clean(head: &mut ResponseHeader, ctx: &mut Ctx, route: &Route) -> Result<(), Fault> {
     remove_hop_by_hop(head);
+    if !head.status.is_informational() {
+        date::note_received(head, SystemTime::now()).map_err(|_| Fault::Internal)?;
+    }
     let kind = route.upstream.as_ref().map_or(UpstreamKind::Api, |upstream| upstream.kind);
     if kind == UpstreamKind::Api {
         match head.status {

@@ -67,6 +67,14 @@ impl proxy::Door for Door {
     fn body_progress(&self, received_bytes: u64, ended: bool) {
         watch::Door.body_progress(received_bytes, ended);
     }
+
+    fn keeps_date(&self) -> bool {
+        watch::Door.keeps_date()
+    }
+
+    fn keep_date(&self, moment: Option<SystemTime>) {
+        watch::Door.keep_date(moment);
+    }
 }
 
 /// Compiles a document as a running gateway would, except that no certificate, key or secret is read.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::listen;
 use crate::proxy;
@@ -27,6 +27,14 @@ impl proxy::Door for Door {
 
     fn body_progress(&self, received_bytes: u64, ended: bool) {
         listen::body_progress(received_bytes, ended);
+    }
+
+    fn keeps_date(&self) -> bool {
+        listen::keeps_date()
+    }
+
+    fn keep_date(&self, moment: Option<SystemTime>) {
+        listen::keep_date(moment);
     }
 }
 

@@ -35,6 +35,7 @@ mod explain_random;
 mod smoke;
 mod teams;
 
+mod out_date;
 mod out_errors;
 mod out_framing;
 mod out_headers;

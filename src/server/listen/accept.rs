@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use pingora::apps::HttpServerApp;
 use pingora::listeners::tls::Acceptor;
-use pingora::protocols::{ALPN, GetSocketDigest, Stream};
+use pingora::protocols::{ALPN, GetSocketDigest, Ssl, Stream};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::caps::{Caps, Permit};
+use super::dated::{Asked, Dated};
 use super::exchange::Shared;
 use super::head::Limits;
 use super::stop::Stop;
@@ -165,7 +166,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Guard<A> {
 
     fn shared(&self, peer: SocketAddr, protocol: Protocol) -> Arc<Shared> {
         let listener = self.settings.name.clone();
-        Arc::new(Shared { listener, peer, tls: self.tls, protocol })
+        Arc::new(Shared { listener, peer, tls: self.tls, protocol, date: Asked::nothing() })
     }
 }
 
@@ -246,17 +247,18 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     peer: SocketAddr,
     held: &Arc<Held>,
 ) {
-    let Some(stream) = secure(guard, wire).await else { return };
+    let shared = guard.shared(peer, Protocol::Http1);
+    let Some(stream) = secure(guard, wire, &shared).await else { return };
     let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
     if !http2 {
-        let shared = guard.shared(peer, Protocol::Http1);
         let opened = Opened::new(&guard.watch, Protocol::Http1);
         let Some((rest, preface)) = http1::serve(guard, stream, &shared).await else { return };
         drop(opened);
         // Only a connection in the clear is asked for the preface, and there the stream is ours.
-        let Ok(mut wire) = rest.into_any().downcast::<Wire>() else { return };
+        let Ok(dated) = rest.into_any().downcast::<Dated<Wire>>() else { return };
+        let mut wire = dated.into_inner();
         wire.give_back(preface);
-        serve_http2(guard, wire, peer, held).await;
+        serve_http2(guard, Box::new(wire), peer, held).await;
     } else {
         serve_http2(guard, stream, peer, held).await;
     }
@@ -273,9 +275,15 @@ async fn serve_http2<A: HttpServerApp + Send + Sync + 'static>(
     http2::serve(guard, stream, &shared, held).await;
 }
 
-/// The TLS handshake, if any, under its deadline.
-async fn secure<A: HttpServerApp + Send + Sync + 'static>(guard: &Guard<A>, wire: Wire) -> Option<Stream> {
-    let Some(acceptor) = &guard.acceptor else { return Some(Box::new(wire)) };
+/// The TLS handshake, if any, under its deadline. What is to speak HTTP/1 can keep a date.
+async fn secure<A: HttpServerApp + Send + Sync + 'static>(
+    guard: &Guard<A>,
+    wire: Wire,
+    shared: &Arc<Shared>,
+) -> Option<Stream> {
+    let Some(acceptor) = &guard.acceptor else {
+        return Some(Box::new(Dated::new(wire, Arc::clone(shared))));
+    };
     let place = guard.stop.place();
     let shaken = tokio::select! {
         biased;
@@ -284,7 +292,11 @@ async fn secure<A: HttpServerApp + Send + Sync + 'static>(guard: &Guard<A>, wire
     };
     let stream = shaken.ok().and_then(Result::ok);
     guard.watch.handshake(stream.is_some());
-    stream.map(|stream| Box::new(stream) as Stream)
+    let stream = stream?;
+    if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+        return Some(Box::new(stream));
+    }
+    Some(Box::new(Dated::new(stream, Arc::clone(shared))))
 }
 
 /// Pairs [`Watch::opened`] with [`Watch::closed`].

@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::alarm::Alarm;
+use super::dated::Asked;
 use super::{MIN_BODY_RATE, Protocol};
 use crate::names::ListenerName;
 
@@ -43,6 +44,19 @@ pub fn body_progress(received_bytes: u64, ended: bool) {
     });
 }
 
+/// Whether the final head of the current request can carry a `Date` of our choice: on HTTP/1. On HTTP/2, and outside of a request's
+/// task, the framework's own stays.
+#[must_use]
+pub fn keeps_date() -> bool {
+    EXCHANGE.try_with(|exchange| exchange.facts.protocol() == Protocol::Http1).unwrap_or(false)
+}
+
+/// Puts this moment into the `Date` of the final head that goes out next, in place of the time of sending (RFC 9110 §6.6.1); `None`,
+/// the default for each request, takes that back. Does nothing where [`keeps_date`] is false.
+pub fn keep_date(moment: Option<SystemTime>) {
+    let _ = EXCHANGE.try_with(|exchange| exchange.facts.shared.date.set(moment));
+}
+
 /// What is known of a connection. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConnectionFacts {
@@ -57,6 +71,8 @@ pub(super) struct Shared {
     pub(super) peer: SocketAddr,
     pub(super) tls: bool,
     pub(super) protocol: Protocol,
+    /// Asked by a request, answered by the connection's stream; of no effect on HTTP/2, whose requests share this.
+    pub(super) date: Asked,
 }
 
 impl ConnectionFacts {
@@ -126,6 +142,7 @@ pub(super) async fn run<F>(
 where
     F: Future + Unpin,
 {
+    shared.date.set(None);
     let exchange = Exchange {
         facts: ConnectionFacts { shared: Arc::clone(shared), head_bytes },
         started: Instant::now(),
@@ -169,6 +186,7 @@ mod tests {
             peer: SocketAddr::from(([192, 0, 2, 1], 1)),
             tls: true,
             protocol: Protocol::Http1,
+            date: Asked::nothing(),
         })
     }
 

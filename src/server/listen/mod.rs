@@ -20,6 +20,7 @@ mod accept;
 mod alarm;
 mod answer;
 mod caps;
+mod dated;
 mod exchange;
 mod head;
 mod http1;
@@ -38,7 +39,9 @@ use crate::names::ListenerName;
 
 pub use accept::{Bound, bind, serve_one};
 pub use caps::Refusal;
-pub use exchange::{ConnectionFacts, body_progress, connection, set_exchange_deadline};
+pub use exchange::{
+    ConnectionFacts, body_progress, connection, keep_date, keeps_date, set_exchange_deadline,
+};
 pub use head::refusal;
 pub use slow_reader::MIN_READ_RATE;
 pub use tls::{CertificateCause, CertificateError, CertificateFiles, Certificates};
