@@ -58,7 +58,7 @@ pub(super) struct Spec {
     /// `match.path.template` or `regex` captured under that name, as it stands in the path; a name that becomes longer than 128 bytes is left
     /// out. At most 16. Default: none.
     #[serde(default)]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 128)), example = ["weather", "city:{city}"])]
+    #[schemars(length(max = 16), inner(regex(pattern = r"^[!#-+\-.-~]{1,128}$")), example = ["weather", "city:{city}"])]
     tags: Vec<String>,
     /// What makes two requests different, besides method, host, path and query.
     key: Option<KeySpec>,
@@ -193,7 +193,8 @@ impl CacheSettings {
                 told::span(most)
             ));
         }
-        words.push(format!("an answer of 400 or more is fresh for at most {}", told::span(self.negative_max)));
+        words
+            .push(format!("an answer of 400 or more is fresh for at most {}", told::span(self.negative_max)));
         if let Some(window) = self.stale_while_revalidate {
             words.push(format!(
                 "for {} after that the old answer is given at once while a new one is fetched",
@@ -236,7 +237,10 @@ impl CacheSettings {
     fn promises(&self) -> Vec<String> {
         let mut words = Vec::new();
         if self.requests_honored {
-            words.push("`cache-control` of the request is listened to: a client may ask for a newer answer".to_owned());
+            words.push(
+                "`cache-control` of the request is listened to: a client may ask for a newer answer"
+                    .to_owned(),
+            );
         }
         if self.ranges == Ranges::Combine {
             words.push(
@@ -256,9 +260,10 @@ impl CacheSettings {
         words.extend(match self.share {
             None => None,
             Some(Share::Public) => Some("answers are shared by everybody, whoever asks".to_owned()),
-            Some(Share::PerIdentity) => {
-                Some("answers are kept apart by the `authorization` and cookies that reach the upstream".to_owned())
-            }
+            Some(Share::PerIdentity) => Some(
+                "answers are kept apart by the `authorization` and cookies that reach the upstream"
+                    .to_owned(),
+            ),
         });
         let mut never = vec!["a page under the path of a file, such as `.css`"];
         if !self.store_set_cookie {

@@ -297,7 +297,10 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
     let stores_cookies =
         |part: &Part| part.value("cache.setCookie").is_some_and(|value| value.to_string() == "store");
     if stores_cookies(new) && !stores_cookies(old) {
-        mark("cache.setCookie", "everybody is given the cookie that was made for the first who asked".to_owned());
+        mark(
+            "cache.setCookie",
+            "everybody is given the cookie that was made for the first who asked".to_owned(),
+        );
     }
     let ignored: Vec<String> = new
         .members("cache.key.query.ignore")
@@ -321,10 +324,12 @@ fn cache(old: &Part, new: &Part, marks: &mut Marks) {
     };
     let (was, is) = (identity(old), identity(new));
     let open: Vec<&str> = is.difference(&key).map(String::as_str).collect();
-    let longer = ["cache.ttl", "cache.heuristic", "cache.staleWhileRevalidate", "cache.staleIfError"].into_iter().find(|key| {
-        let span = |part: &Part| part.value(key).and_then(|value| value.magnitude()).unwrap_or(0);
-        span(new) > span(old)
-    });
+    let longer = ["cache.ttl", "cache.heuristic", "cache.staleWhileRevalidate", "cache.staleIfError"]
+        .into_iter()
+        .find(|key| {
+            let span = |part: &Part| part.value(key).and_then(|value| value.magnitude()).unwrap_or(0);
+            span(new) > span(old)
+        });
     let began = !old.has("cache") || was != is;
     if !open.is_empty() && (began || longer.is_some()) {
         let at = if old.has("cache") { longer.unwrap_or("request") } else { "cache" };
