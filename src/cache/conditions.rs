@@ -198,3 +198,6 @@ static OF_THE_REPRESENTATION: [HeaderName; 13] = [
     TRANSFER_ENCODING,
     TRAILER,
 ];
+
+#[cfg(test)]
+mod tests;

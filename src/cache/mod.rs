@@ -180,4 +180,6 @@ impl std::fmt::Debug for Zone {
 }
 
 #[cfg(test)]
+mod heads;
+#[cfg(test)]
 mod tests;

@@ -281,3 +281,6 @@ static OF_WHAT_IS_KEPT: [HeaderName; 8] = [
     LAST_MODIFIED,
     HeaderName::from_static("pragma"),
 ];
+
+#[cfg(test)]
+mod tests;

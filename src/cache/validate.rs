@@ -53,14 +53,15 @@ pub fn add_validators(request: &mut RequestHeader, stored: &ResponseHeader) -> b
 #[must_use]
 pub fn is_about(stored: &ResponseHeader, not_modified: &ResponseHeader) -> bool {
     let (ours, theirs) = (&stored.headers, &not_modified.headers);
-    if let (true, true) = (theirs.contains_key(ETAG), ours.contains_key(ETAG)) {
-        return same_tag(ours, theirs);
+    match (ours.contains_key(ETAG), theirs.contains_key(ETAG)) {
+        (true, true) => same_tag(ours, theirs),
+        // No tag is stored: a date may stand in for it, for a strong one only a strong date.
+        (false, true) => {
+            let is_strong = EntityTag::of(theirs).is_some_and(|tag| !tag.is_weak);
+            same_date(ours, theirs) && (!is_strong || strong_date(ours).is_some())
+        }
+        (_, false) => !theirs.contains_key(LAST_MODIFIED) || same_date(ours, theirs),
     }
-    if EntityTag::of(theirs).is_some_and(|tag| !tag.is_weak) {
-        // No tag is stored: only a date that is as good as one may stand in for it.
-        return strong_date(ours).is_some_and(|date| only_date(theirs, &LAST_MODIFIED) == Some(date));
-    }
-    !theirs.contains_key(LAST_MODIFIED) || same_date(ours, theirs)
 }
 
 /// The stored head, updated by a 304 or by the answer to a HEAD (RFC 9111 §3.2): every field of the update replaces the
@@ -88,7 +89,8 @@ pub fn merge(stored: &ResponseHeader, update: &ResponseHeader) -> ResponseHeader
     merged
 }
 
-/// Reads the answer to a HEAD for a stored answer to GET (RFC 9111 §4.3.5).
+/// Reads the answer to a HEAD for a stored answer to GET (RFC 9111 §4.3.5): whatever it says of validators and length must
+/// be so of what is stored. The stored head needs its `Content-Length` where the HEAD has one.
 pub fn by_head(stored: &ResponseHeader, head_answer: &ResponseHeader) -> HeadEffect {
     let (ours, theirs) = (&stored.headers, &head_answer.headers);
     if head_answer.status != StatusCode::OK {
@@ -152,3 +154,212 @@ static NEVER_UPDATED: [HeaderName; 17] = [
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::heads::{answer, fields, lines};
+    use proptest::prelude::*;
+
+    const SUNDAY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const MONDAY: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
+
+    fn request(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn rfc9111_4_3_1_validators_are_sent_as_they_were_stored() {
+        for tag in ["\"a\"", "W/\"a\"", "unquoted"] {
+            let mut request = request(&[]);
+            let stored = answer(200, &[("etag", tag), ("last-modified", "Sunday, 06-Nov-94 08:49:37 GMT")]);
+            assert!(add_validators(&mut request, &stored), "{tag}");
+            assert_eq!(request.headers.get(IF_NONE_MATCH).unwrap(), tag);
+            assert_eq!(request.headers.get(IF_MODIFIED_SINCE).unwrap(), "Sunday, 06-Nov-94 08:49:37 GMT");
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_3_1_the_clients_conditions_and_range_do_not_go_along() {
+        let mut request = request(&[
+            ("if-match", "*"),
+            ("if-none-match", "\"theirs\""),
+            ("if-none-match", "\"more\""),
+            ("if-modified-since", SUNDAY),
+            ("if-unmodified-since", SUNDAY),
+            ("if-range", SUNDAY),
+            ("range", "bytes=0-1"),
+            ("accept", "text/html"),
+        ]);
+        let none: [(&str, &str); 1] = [("date", SUNDAY)];
+        assert!(!add_validators(&mut request, &answer(200, &none)), "nothing to validate by");
+        assert_eq!(request.headers, fields(&[("accept", "text/html")]), "only what is no condition");
+    }
+
+    #[test]
+    fn rfc9111_4_3_1_two_lines_of_a_validator_are_none() {
+        let stored = answer(200, &[("etag", "\"a\""), ("etag", "\"b\"")]);
+        assert!(!add_validators(&mut request(&[]), &stored), "which of them?");
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_strong_tag_must_be_the_stored_one() {
+        let about = |stored: &str, new: &str| {
+            is_about(&answer(200, &[("etag", stored)]), &answer(304, &[("etag", new)]))
+        };
+        assert!(about("\"a\"", "\"a\""), "same");
+        assert!(!about("\"a\"", "\"b\""), "other");
+        assert!(!about("W/\"a\"", "\"a\""), "strong in the 304, weak in the store");
+        assert!(about("W/\"a\"", "W/\"a\""), "both weak");
+        assert!(about("\"a\"", "W/\"a\""), "weak in the 304: equivalent is enough");
+        assert!(!about("\"a\"", "W/\"b\""), "weak, another");
+        assert!(about("unquoted", "unquoted"), "no tags, but the same bytes");
+        assert!(!about("a", "\"a\""), "no tag, and other bytes");
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_another_tag_is_not_outweighed_by_a_date() {
+        let stored = answer(200, &[("etag", "\"a\""), ("last-modified", SUNDAY), ("date", MONDAY)]);
+        assert!(
+            !is_about(&stored, &answer(304, &[("etag", "\"b\""), ("last-modified", SUNDAY)])),
+            "tag first"
+        );
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_date_must_be_the_stored_one() {
+        let stored = answer(200, &[("etag", "\"a\""), ("last-modified", SUNDAY)]);
+        let same_in_another_form = answer(304, &[("last-modified", "Sun Nov  6 08:49:37 1994")]);
+        assert!(is_about(&stored, &same_in_another_form), "same moment");
+        assert!(!is_about(&stored, &answer(304, &[("last-modified", MONDAY)])), "later");
+        let without = answer(200, &[("etag", "\"a\"")]);
+        assert!(!is_about(&without, &answer(304, &[("last-modified", SUNDAY)])), "none is stored");
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_strong_tag_that_is_not_stored_needs_a_strong_date() {
+        let new = answer(304, &[("etag", "\"a\""), ("last-modified", SUNDAY)]);
+        assert!(is_about(&answer(200, &[("last-modified", SUNDAY), ("date", MONDAY)]), &new), "a day old");
+        assert!(!is_about(&answer(200, &[("last-modified", SUNDAY), ("date", SUNDAY)]), &new), "that second");
+        let weak = answer(304, &[("etag", "W/\"a\""), ("last-modified", SUNDAY)]);
+        assert!(
+            is_about(&answer(200, &[("last-modified", SUNDAY), ("date", SUNDAY)]), &weak),
+            "weak is enough"
+        );
+        assert!(
+            !is_about(&answer(200, &[("date", SUNDAY)]), &answer(304, &[("etag", "W/\"a\"")])),
+            "neither"
+        );
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_304_without_validators_is_about_what_was_asked() {
+        assert!(is_about(&answer(200, &[("etag", "\"a\"")]), &answer(304, &[("date", SUNDAY)])));
+    }
+
+    #[test]
+    fn rfc9111_3_2_a_field_is_replaced_with_all_its_lines() {
+        let stored = answer(
+            200,
+            &[("a", "1"), ("a", "2"), ("b", "old"), ("kept", "yes"), ("content-type", "text/plain")],
+        );
+        let update = answer(
+            304,
+            &[("b", "new"), ("b", "newer"), ("a", "3"), ("c", "added"), ("content-type", "text/html")],
+        );
+        let merged = merge(&stored, &update);
+        assert_eq!(lines(&merged, "a"), ["3"], "two lines became one");
+        assert_eq!(lines(&merged, "b"), ["new", "newer"], "one became two");
+        assert_eq!(lines(&merged, "c"), ["added"]);
+        assert_eq!(lines(&merged, "kept"), ["yes"]);
+        assert_eq!(lines(&merged, "content-type"), ["text/html"], "`Content-*` is no rule of its own");
+        assert_eq!(merged.status, 200, "the status is the stored one");
+    }
+
+    #[test]
+    fn rfc9111_3_2_what_the_stored_bytes_depend_on_stays() {
+        let names =
+            ["content-length", "content-encoding", "content-range", "content-md5", "content-digest", "etag"];
+        for name in names {
+            let merged = merge(&answer(200, &[(name, "old")]), &answer(304, &[(name, "new")]));
+            assert_eq!(lines(&merged, name), ["old"], "{name}");
+        }
+        let nothing: [(&str, &str); 0] = [];
+        let merged =
+            merge(&answer(200, &nothing), &answer(304, &[("etag", "\"a\""), ("content-length", "0")]));
+        assert_eq!(lines(&merged, "etag"), ["\"a\""], "a tag where there was none");
+        assert_eq!(lines(&merged, "content-length"), [""; 0], "the length of a 304 is not that of the body");
+    }
+
+    #[test]
+    fn rfc9111_3_1_fields_of_the_connection_are_not_updated() {
+        let update = answer(
+            304,
+            &[
+                ("connection", "close, X-Hop"),
+                ("connection", "another"),
+                ("x-hop", "1"),
+                ("another", "1"),
+                ("keep-alive", "timeout=5"),
+                ("transfer-encoding", "chunked"),
+                ("proxy-authenticate", "Basic"),
+                ("upgrade", "h2c"),
+                ("x-kept", "1"),
+            ],
+        );
+        let merged = merge(&answer(200, &[("x-hop", "0")]), &update);
+        assert_eq!(merged.headers, fields(&[("x-hop", "0"), ("x-kept", "1")]));
+    }
+
+    #[test]
+    fn rfc9111_4_2_3_the_age_counts_from_the_update() {
+        let stored = answer(200, &[("date", SUNDAY), ("age", "9")]);
+        let merged = merge(&stored, &answer(304, &[("date", MONDAY)]));
+        assert_eq!(merged.headers, fields(&[("date", MONDAY)]), "its date, and no old age");
+        let merged = merge(&stored, &answer(304, &[("age", "4")]));
+        assert_eq!(merged.headers, fields(&[("age", "4")]), "no date: it was made when it arrived");
+    }
+
+    #[test]
+    fn rfc9111_4_3_5_a_head_updates_what_it_agrees_with() {
+        let stored = answer(200, &[("etag", "\"a\""), ("last-modified", SUNDAY), ("content-length", "5")]);
+        let said = |status, fields: &[(&str, &str)]| by_head(&stored, &answer(status, fields));
+        assert_eq!(said(200, &[]), HeadEffect::Update, "it says nothing else");
+        assert_eq!(
+            said(200, &[("etag", "\"a\""), ("last-modified", SUNDAY), ("content-length", "5")]),
+            HeadEffect::Update
+        );
+        assert_eq!(said(200, &[("etag", "\"b\"")]), HeadEffect::Invalidate, "another tag");
+        assert_eq!(said(200, &[("last-modified", MONDAY)]), HeadEffect::Invalidate, "another date");
+        assert_eq!(said(200, &[("content-length", "6")]), HeadEffect::Invalidate, "another length");
+        for status in [206, 304, 404, 410, 500] {
+            assert_eq!(said(status, &[("etag", "\"b\"")]), HeadEffect::Nothing, "{status}");
+        }
+        assert_eq!(
+            by_head(&answer(404, &[("a", "1")]), &answer(200, &[("a", "1")])),
+            HeadEffect::Invalidate,
+            "it is back"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn any_bytes_in_validators_are_survived(
+            ours in "[ -~\\u{80}-\\u{ff}]{0,12}", theirs in "[\"W/a,]{0,6}", connection in "[ ,;a-zé]{0,12}"
+        ) {
+            let stored = answer(200, &[("etag", &ours), ("last-modified", &theirs)]);
+            let update = answer(304, &[("etag", &theirs), ("connection", &connection), ("a", &ours)]);
+            prop_assert!(is_about(&stored, &stored), "an answer is about itself");
+            let _ = (is_about(&stored, &update), by_head(&stored, &update));
+            let merged = merge(&stored, &update);
+            prop_assert_eq!(merged.headers.get("etag"), stored.headers.get("etag"));
+            prop_assert_eq!(&merge(&merged, &update).headers, &merged.headers, "twice is once");
+        }
+    }
+}
