@@ -1,12 +1,14 @@
 //! `Vary`: which variant of a stored answer a request selects (RFC 9111 §4.1).
 //!
-//! The names come from the stored head, the values from the request as it goes upstream, all lines of a field. Values are
-//! hashed with a framing of their own; a header that is absent is not the same as one that is empty.
+//! The names come from the stored head, the values from the request as it goes upstream, all lines of a field, in one form
+//! (`values`). They are hashed with a framing of their own; a header that is absent is not the same as one that is empty.
+
+mod values;
 
 use std::cmp::Ordering;
 
-use http::HeaderMap;
-use http::header::{ACCEPT_ENCODING, VARY};
+use http::header::VARY;
+use http::{HeaderMap, HeaderName};
 use pingora_cache::key::HashBinary;
 
 use super::key::hash128;
@@ -42,7 +44,8 @@ pub fn variance(stored: &HeaderMap, request: &HeaderMap) -> Vary {
     for line in stored.get_all(VARY) {
         let Ok(line) = line.to_str() else { return Vary::Star };
         for name in line.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if name == "*" {
+            // What is no name cannot be followed, `*` foremost.
+            if name == "*" || HeaderName::from_bytes(name.as_bytes()).is_err() {
                 return Vary::Star;
             }
             if names.iter().take(count).any(|known| known.eq_ignore_ascii_case(name)) {
@@ -58,58 +61,15 @@ pub fn variance(stored: &HeaderMap, request: &HeaderMap) -> Vary {
     Vary::Hash(hash128(&selected(names, request)))
 }
 
-/// `name, number of lines, (length, line)...` for each name.
+/// Each name in lower case, a zero byte, and the form of its value.
 fn selected(names: &[&str], request: &HeaderMap) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
     for name in names {
         bytes.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
         bytes.push(0);
-        if name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str()) {
-            bytes.push(codings(request));
-            continue;
-        }
-        // A name that is no header name has no lines.
-        let lines = request.get_all(*name);
-        bytes.extend_from_slice(&lines.iter().count().to_le_bytes());
-        for line in lines {
-            bytes.extend_from_slice(&line.len().to_le_bytes());
-            bytes.extend_from_slice(line.as_bytes());
-        }
+        values::push_form(&mut bytes, name, request);
     }
     bytes
-}
-
-/// `Accept-Encoding` as a set of what it accepts: browsers spell the same set in many ways (RFC 9110 §12.5.3).
-fn codings(request: &HeaderMap) -> u8 {
-    let (mut accepted, mut refused, mut any) = (0, 0, false);
-    for line in request.get_all(ACCEPT_ENCODING) {
-        for member in line.to_str().unwrap_or_default().split(',') {
-            let (name, weight) = member.split_once(';').unwrap_or((member, ""));
-            let bit = match name.trim() {
-                name if name.eq_ignore_ascii_case("br") => BR,
-                name if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => GZIP,
-                name if name.eq_ignore_ascii_case("zstd") => ZSTD,
-                name if name.eq_ignore_ascii_case("identity") => IDENTITY,
-                "*" => {
-                    any = !is_zero(weight);
-                    continue;
-                }
-                _ => continue,
-            };
-            if is_zero(weight) { refused |= bit } else { accepted |= bit }
-        }
-    }
-    let implied = if any { BR | GZIP | ZSTD } else { 0 };
-    (accepted | implied | IDENTITY) & !refused
-}
-
-/// True for `q=0`, `q=0.0` and so on.
-fn is_zero(weight: &str) -> bool {
-    let Some((name, value)) = weight.split_once('=') else { return false };
-    let value = value.trim();
-    name.trim().eq_ignore_ascii_case("q")
-        && value.starts_with('0')
-        && value.bytes().all(|b| b == b'0' || b == b'.')
 }
 
 fn order_ignoring_case(a: &str, b: &str) -> Ordering {
@@ -118,34 +78,19 @@ fn order_ignoring_case(a: &str, b: &str) -> Ordering {
 
 /// More names than this are taken for `*`: such answers have as many variants as clients.
 pub const MAX_NAMES: usize = 8;
-const BR: u8 = 1;
-const GZIP: u8 = 2;
-const ZSTD: u8 = 4;
-const IDENTITY: u8 = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let field = |(name, value): &(&str, &str)| {
-            (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())
-        };
-        let mut map = HeaderMap::new();
-        for (name, value) in fields.iter().map(field) {
-            map.append(name, value);
-        }
-        map
-    }
+    use crate::cache::heads::fields;
 
     fn select(vary: &str, request: &[(&str, &str)]) -> Vary {
-        variance(&map(&[("vary", vary)]), &map(request))
+        variance(&fields(&[("vary", vary)]), &fields(request))
     }
 
     #[test]
     fn rfc9111_4_1_no_vary_and_an_empty_one_select_nothing() {
-        assert_eq!(variance(&map(&[]), &map(&[("a", "1")])), Vary::None, "absent");
+        assert_eq!(variance(&HeaderMap::new(), &fields(&[("a", "1")])), Vary::None, "absent");
         assert_eq!(select(" , ", &[]), Vary::None, "empty");
     }
 
@@ -153,7 +98,7 @@ mod tests {
     fn rfc9111_4_1_a_star_anywhere_never_matches() {
         assert_eq!(select("accept, *", &[]), Vary::Star, "in a list");
         assert_eq!(
-            variance(&map(&[("vary", "a"), ("vary", "*")]), &map(&[])),
+            variance(&fields(&[("vary", "a"), ("vary", "*")]), &HeaderMap::new()),
             Vary::Star,
             "on a second line"
         );
@@ -179,20 +124,32 @@ mod tests {
     }
 
     #[test]
-    fn all_lines_of_a_field_count() {
+    fn rfc9111_4_1_all_lines_of_a_field_count_as_one() {
         let one = select("x-tenant", &[("x-tenant", "a")]);
-        assert_ne!(one, select("x-tenant", &[("x-tenant", "a"), ("x-tenant", "b")]), "a second line");
-        let split = select("x-tenant", &[("x-tenant", "a,b")]);
-        assert_ne!(split, select("x-tenant", &[("x-tenant", "a"), ("x-tenant", "b")]), "lines are framed");
+        let two = select("x-tenant", &[("x-tenant", "a"), ("x-tenant", "b")]);
+        assert_ne!(one, two, "a second line");
+        assert_eq!(two, select("x-tenant", &[("x-tenant", "a, b")]), "the same on one line");
     }
 
     #[test]
-    fn accept_encoding_is_a_set_of_known_codings() {
+    fn a_value_cannot_reach_into_the_next() {
+        let request = |a: &str, b: &str| select("a, b", &[("a", a), ("b", b)]);
+        assert_ne!(request("1", "2,3"), request("1,2", "3"), "other fields, same bytes");
+        assert_ne!(select("a, b", &[("a", "=b")]), select("a, b", &[("b", "=b")]), "one of two");
+    }
+
+    #[test]
+    fn rfc9110_12_5_5_what_is_no_name_is_a_star() {
+        for vary in ["accept encoding", "a;b", "\"a\"", "a, b c", "é"] {
+            assert_eq!(select(vary, &[]), Vary::Star, "{vary}");
+        }
+    }
+
+    #[test]
+    fn accept_encoding_is_compared_by_what_it_means() {
         let encoding = |value| select("Accept-Encoding", &[("accept-encoding", value)]);
-        assert_eq!(encoding("gzip, br;q=0.8, deflate"), encoding("br,GZIP;q=1.0"), "same set");
-        assert_eq!(encoding("gzip;q=0"), select("accept-encoding", &[]), "nothing but identity");
-        assert_eq!(encoding("*"), encoding("gzip,br,zstd"), "any");
-        assert_eq!(encoding("*, br;q=0"), encoding("gzip,zstd"), "any but one");
+        assert_eq!(encoding("gzip, br"), encoding("br,x-GZIP;q=1.0"), "same codings");
+        assert_ne!(encoding("deflate"), encoding("identity"), "a coding that only some accept");
         assert_ne!(encoding("gzip"), encoding("gzip, identity;q=0"), "identity refused");
     }
 }
