@@ -20,10 +20,11 @@ use crate::exchange::Exchange;
 
 /// What an `api`'s answer needs to be understood and cached. `content-*` passes as a family. `Location`, `Link` and the like were
 /// mapped or removed by `origin` before.
-const API_PASSES: [HeaderName; 15] = [
+const API_PASSES: [HeaderName; 16] = [
     header::ETAG,
     header::LAST_MODIFIED,
     header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
     header::EXPIRES,
     header::AGE,
     header::DATE,
@@ -58,8 +59,8 @@ pub(super) struct Spec {
     #[serde(default)]
     #[schemars(with = "Vec<shape::HeaderField>", example = ["expires"])]
     remove: Vec<String>,
-    /// For an `api`: the upstream's headers that pass besides the usual (`content-*`, `etag`, `last-modified`, `cache-control`, `expires`,
-    /// `age`, `date`, `vary`, `accept-ranges`, `allow`); `["*"]` passes all. Of an `app` every header passes but those that tell what it
+    /// For an `api`: the upstream's headers that pass besides the usual (`content-*`, `etag`, `last-modified`, `cache-control`,
+    /// `cdn-cache-control`, `expires`, `age`, `date`, `vary`, `accept-ranges`, `allow`); `["*"]` passes all. Of an `app` every header passes but those that tell what it
     /// runs on (`server`, `via`, `x-powered-by`, `alt-svc`), unless they are named here. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<shape::HeaderField>", example = ["x-request-cost"])]
