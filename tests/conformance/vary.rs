@@ -58,7 +58,6 @@ fn rfc9110_5_6_1_empty_members_of_the_list_mean_nothing() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9111_4_1_white_space_and_lines_make_no_difference() {
     let stage = Stage::new("{}");
     assert!(
