@@ -6,10 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{
-    self, AGE, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, SET_COOKIE, VARY,
-};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{self, AGE, CONNECTION, CONTENT_RANGE, ETAG, LAST_MODIFIED, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderName};
 use pingora::http::ResponseHeader;
 use pingora_cache::CacheMeta;
 
@@ -75,9 +73,6 @@ pub struct RequestFacts<'a> {
     pub path: &'a str,
     /// The upstream was asked with HEAD, so the answer has no body to store.
     pub method_head: bool,
-    /// The answer goes through Pingora's own path, where a body that outgrows the limit half-way cuts the client: answers
-    /// without `Content-Length` are then not stored. Our own exchange only stops storing, and leaves this false.
-    pub needs_length: bool,
     /// From sending the request to receiving the head (RFC 9111 §4.2.3, `response_delay`).
     pub response_delay: Duration,
 }
@@ -171,15 +166,11 @@ fn refusal(
     let shared = said.public || said.s_maxage != Seconds::Absent;
     // RFC 9111 §5.2.2.3: it takes back a `no-store` that is there for caches that do not know it.
     let no_store = said.unreadable || (said.no_store && !said.must_understand);
-    let length_missing = request.needs_length
-        && answer.status != StatusCode::NO_CONTENT
-        && !headers.contains_key(CONTENT_LENGTH);
     let checks = [
         (!may_be_stored(status) || (said.must_understand && !is_understood(status)), Reason::Status),
         (request.method_head, Reason::Head),
         (request.no_store, Reason::RequestNoStore),
         (is_a_part(headers), Reason::ContentRange),
-        (length_missing, Reason::UnknownLength),
         (no_store, Reason::NoStore),
         (said.private, Reason::Private),
         (sets_a_cookie(headers, said, policy, forced), Reason::SetCookie),

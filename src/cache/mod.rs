@@ -1,23 +1,27 @@
 //! HTTP caching: what may be kept, under which key, where, and what is said about it.
 //!
 //! ```text
-//!   request ─▶ key ──────▶ Zone::enable ─▶ (Pingora's state machine) ─▶ storage: lookup ──hit──▶ vary ─▶ status ─▶ client
-//!                                             │ miss: one leader (collapse), known refusals pass by (refusals)
-//!                                             ▼
-//!                                         upstream ─▶ guard, erase, shape ─▶ freshness::judge ─▶ storage: fill ─▶ client
+//!   request ─▶ key ─▶ Zone::find ──▶ reuse ── fresh, or stale and allowed ──▶ conditions, ranges ──▶ client
+//!                                     │ nothing, or to be asked about
+//!                                     ▼
+//!                                  flights: one leads (known refusals go by themselves), the others wait
+//!                                     ▼
+//!      validate (If-None-Match) ─▶ upstream ─▶ guard, erase, shape ─▶ freshness::judge ─▶ Zone::open: fill  ─▶ client
 //! ```
 //!
-//! Pingora keeps the state machine: lookup, lock, ranges and conditions on hits, stale-while-revalidate. The decisions are
-//! ours, because its own are not safe for a shared cache in front of credentialed upstreams. This room does not know routes,
-//! sessions or policies, does not fetch, and changes no answer but by [`freshness::strip_for_store`].
+//! The rules are pure functions of heads and a clock; `proxy/cache` makes the journey by them. Of the framework's cache its storage
+//! interface is used, with its keys, metas and handlers; its state machine is not, because a shared cache in front of credentialed
+//! upstreams needs decisions that it has no place for (validation on request, invalidation, all fields of a 304, variants, failures that
+//! are shared). This room does not know routes, sessions or policies, does not fetch, and changes no answer but by
+//! [`freshness::strip_for_store`] and [`validate::merge`].
 //!
 //! Lifetimes: a [`Zone`] lives as long as the process and survives reloads; policies and patterns belong to the
 //! configuration; keys, facts and outcomes to a request.
 
-mod collapse;
 pub mod conditions;
 pub mod deception;
 pub mod directives;
+pub mod flights;
 pub mod freshness;
 pub mod invalidation;
 pub mod key;
@@ -32,23 +36,68 @@ pub mod vary;
 
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use http::HeaderMap;
-use pingora::cache::{CachePhase, HttpCache};
-use pingora_cache::CacheKey;
-use pingora_cache::lock::CacheKeyLockImpl;
-use pingora_cache::predictor::CacheablePredictor as _;
+use http::header::CONTENT_LENGTH;
+use pingora_cache::key::CacheHashKey;
+use pingora_cache::trace::Span;
+use pingora_cache::{CacheKey, CacheMeta, MissHandler, Storage};
 
-use collapse::Failures;
+use flights::Flights;
+pub use pingora_cache::HitHandler;
 use refusals::Refusals;
+pub use refusals::Refused;
 use storage::{FillEpoch, HeapStore, Settings, StoreStats};
 
 /// One cache zone: a store and what goes with it, shared by all workers and all routes that name it. One per process today
 /// (`cache` in the configuration).
 pub struct Zone {
     store: &'static HeapStore,
-    lock: &'static CacheKeyLockImpl,
+    /// Who fetches what at the moment.
+    pub flights: Flights,
     refusals: Refusals,
-    failures: Failures,
+}
+
+/// Something that is stored, or being stored.
+pub struct Found {
+    /// Its head and its times.
+    pub meta: CacheMeta,
+    /// Its body, to be read once.
+    pub body: HitHandler,
+}
+
+/// Why an answer is not being stored after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStored {
+    /// Larger than an object may be.
+    TooLarge,
+    /// No room, or a body that is not as long as it said.
+    Failed,
+}
+
+/// An object that is being written. Dropped before [`Writer::finish`], it fails: nothing stays, and its readers are cut.
+pub struct Writer {
+    handler: MissHandler,
+    left: usize,
+}
+
+impl Writer {
+    /// Writes a piece of the body.
+    ///
+    /// # Errors
+    /// [`NotStored`]: the object is given up.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), NotStored> {
+        self.left = self.left.checked_sub(piece.len()).ok_or(NotStored::TooLarge)?;
+        self.handler.write_body(piece, false).await.map_err(|_| NotStored::Failed)
+    }
+
+    /// Makes the object visible as whole.
+    ///
+    /// # Errors
+    /// [`NotStored`].
+    pub async fn finish(self) -> Result<(), NotStored> {
+        self.handler.finish().await.map(|_| ()).map_err(|_| NotStored::Failed)
+    }
 }
 
 impl Zone {
@@ -57,29 +106,95 @@ impl Zone {
     pub fn new(settings: Settings) -> &'static Self {
         Box::leak(Box::new(Self {
             store: HeapStore::new(settings),
-            lock: collapse::new_lock(),
+            flights: Flights::default(),
             refusals: Refusals::new(Instant::now()),
-            failures: Failures::default(),
         }))
-    }
-
-    /// Turns the cache on for a request, in `request_cache_filter`. `max_object` is the route's limit on a body in bytes;
-    /// the store's own limit applies if it is smaller. Does nothing if the cache is on already, where the framework would
-    /// panic.
-    ///
-    /// No eviction manager (the store evicts by itself) and no admission policy: every cacheable miss is stored, and
-    /// S3-FIFO's small queue takes the role of an admission filter.
-    pub fn enable(&'static self, cache: &mut HttpCache, max_object: usize) {
-        if !matches!(cache.phase(), CachePhase::Disabled(_)) {
-            return;
-        }
-        cache.enable(self.store, None, Some(&self.refusals), Some(self.lock), Some(collapse::lock_options()));
-        cache.set_max_file_size_bytes(max_object.min(self.store.max_object_bytes()));
     }
 
     /// When a fetch begins: take it before the upstream is asked, stamp it into the meta that [`freshness::judge`] gives.
     pub fn epoch(&self) -> FillEpoch {
         self.store.epoch()
+    }
+
+    /// What is stored under a key for this request. The first object of a key says by its `Vary` which variant the request is answered
+    /// with (RFC 9111 §4.1); `key` becomes that variant's, found or not.
+    pub async fn find(&'static self, key: &mut CacheKey, request: &HeaderMap) -> Option<Found> {
+        key.remove_variance_key();
+        let first = self.look(key).await?;
+        let wanted = vary::variance(first.meta.headers(), request).hash();
+        if wanted.is_none() || wanted == first.meta.variance() {
+            return Some(first);
+        }
+        key.set_variance_key(wanted?);
+        self.look(key).await
+    }
+
+    async fn look(&'static self, key: &CacheKey) -> Option<Found> {
+        // The heap store never fails.
+        let found = self.store.lookup(key, &Span::inactive().handle()).await.ok()??;
+        Some(Found { meta: found.0, body: found.1 })
+    }
+
+    /// Opens the place of an answer to `request`. `key` as [`Self::find`] left it; it becomes that of the new object. `max_bytes` is the
+    /// route's limit on a body; the store's own applies if it is smaller.
+    ///
+    /// # Errors
+    /// [`NotStored`].
+    pub async fn open(
+        &'static self,
+        key: &mut CacheKey,
+        mut meta: CacheMeta,
+        request: &HeaderMap,
+        max_bytes: usize,
+    ) -> Result<Writer, NotStored> {
+        let variance = vary::variance(meta.headers(), request).hash();
+        if key.variance_bin() != variance {
+            // Another `Vary` than that of the first object, or none: this one is the first from now on.
+            key.remove_variance_key();
+        }
+        if let Some(variance) = variance {
+            meta.set_variance_key(variance);
+        }
+        let max = max_bytes.min(self.store.max_object_bytes());
+        if declared_length(&meta).is_some_and(|length| length > max) {
+            return Err(NotStored::TooLarge);
+        }
+        let handler = self.store.get_miss_handler(key, &meta, &Span::inactive().handle()).await;
+        Ok(Writer { handler: handler.map_err(|_| NotStored::Failed)?, left: max })
+    }
+
+    /// Gives a stored object a new head, as a 304 brought it. `stored` is what was found, `meta` the judgement on the merged head. False
+    /// if another object is stored there by now.
+    pub async fn renew(&'static self, key: &CacheKey, stored: &CacheMeta, meta: &CacheMeta) -> bool {
+        let mut renewed = CacheMeta::new(
+            meta.fresh_until(),
+            // By this the store knows which object is meant.
+            stored.created(),
+            meta.stale_while_revalidate_sec(),
+            meta.stale_if_error_sec(),
+            meta.response_header_copy(),
+        );
+        renewed.set_epoch_override(meta.epoch());
+        if let Some(variance) = stored.variance() {
+            renewed.set_variance_key(variance);
+        }
+        terms::Terms::of(meta).stamp(&mut renewed);
+        self.store.update_meta(key, &renewed, &Span::inactive().handle()).await.unwrap_or(false)
+    }
+
+    /// Why requests of this key go by themselves, if an answer of it was found not to be storable lately.
+    pub fn refused(&self, key: &CacheKey) -> Option<Refused> {
+        self.refusals.holds(key, Instant::now)
+    }
+
+    /// An answer of this key is not for sharing: the next requests do not wait for one another.
+    pub fn note_refusal(&self, key: &CacheKey, why: Refused) {
+        self.refusals.note(key, why, Instant::now());
+    }
+
+    /// An answer of this key is storable again.
+    pub fn forget_refusal(&self, key: &CacheKey) {
+        self.refusals.forget(key);
     }
 
     /// Removes a key with all its variants. True if anything was stored.
@@ -98,26 +213,9 @@ impl Zone {
         self.store.purge_prefixes(prefixes)
     }
 
-    /// The fetch of this request failed and its client is told `status`. Requests that wait for it will share that instead
-    /// of asking the upstream in their turn. Call it while the lock is still held: before the error leaves
-    /// `proxy_upstream_filter` or an answer is refused with [`HttpCache::disable`].
-    pub fn note_failure(&self, cache: &HttpCache, status: u16, at: Instant) {
-        // A lookup means that there is a key; without one, asking for it may panic.
-        if let Some(key) = cache.lookup_duration().and_then(|_| cache.maybe_cache_key()) {
-            self.failures.note(key, status, at);
-        }
-    }
-
-    /// The status to answer with, if this request waited for a fetch that failed after the request had `arrived`. Ask in
-    /// `proxy_upstream_filter`, before anything else, whether the cache is still on or not.
-    pub fn shared_failure(&self, cache: &HttpCache, arrived: Instant) -> Option<u16> {
-        cache.lock_duration()?;
-        self.failures.shared(cache.maybe_cache_key()?, arrived)
-    }
-
     /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.
     pub fn peek(&self, key: &CacheKey, request: &HeaderMap, now: SystemTime) -> Peeked {
-        let is_refused = self.refusals.predicted_uncacheable_reason(key).is_some();
+        let is_refused = self.refused(key).is_some();
         let mut key = key.clone();
         let mut meta = self.store.peek(&key, now);
         // As the framework does: the first object says by which variant the request is answered.
@@ -177,6 +275,11 @@ impl std::fmt::Debug for Zone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Zone").field("stats", &self.stats()).finish_non_exhaustive()
     }
+}
+
+/// The body length that a stored head declares.
+fn declared_length(meta: &CacheMeta) -> Option<usize> {
+    meta.headers().get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -1,17 +1,25 @@
 //! A short memory of keys whose answers are not shared, so that their requests do not queue for one another.
 //!
-//! Without it every burst for an uncacheable URL waits for its first request's head before going on alone. The framework
-//! has such a memory, but it forgets only under pressure and takes a lock per request; this one is a table of words that
-//! forget by themselves. A wrong "yes" (one in four billion, by chance) costs one stored answer for a while.
+//! Without it every burst for an uncacheable URL waits for its first request's head before going on alone (others call it
+//! hit-for-miss). A table of words that forget by themselves; no lock. A wrong "yes" (one in four billion, by chance) costs one call
+//! for each request of a burst, for a while.
 //!
-//! An answer that outgrew the limit half-way is remembered longer: on Pingora's stock path its first client was cut.
+//! An answer that outgrew the limit half-way is remembered longer: those who read along were cut with it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use pingora_cache::CacheKey;
 use pingora_cache::key::CacheHashKey;
-use pingora_cache::predictor::CacheablePredictor;
-use pingora_cache::{CacheKey, NoCacheReason};
+
+/// Why a key is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Its answer may not be stored.
+    Unshared,
+    /// Its answer outgrew the limit after others had begun to read it.
+    TooLarge,
+}
 
 /// Keys that were found uncacheable lately. A word is `fingerprint of the key << 32 | second until which it holds << 1 | too
 /// large`.
@@ -28,24 +36,28 @@ impl Refusals {
         Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), start }
     }
 
-    fn note(&self, key: &CacheKey, too_large: bool, now: Instant) -> bool {
+    /// Remembers a key. True if it was not known.
+    pub(super) fn note(&self, key: &CacheKey, why: Refused, now: Instant) -> bool {
         let (fingerprint, word) = self.word(key);
+        let too_large = why == Refused::TooLarge;
         let until = self.second(now).saturating_add(if too_large { TOO_LARGE_TTL } else { TTL }.as_secs());
         // Relaxed: the word is all there is.
         let new = (fingerprint << 32) | ((until << 1) & LOW) | u64::from(too_large);
         word.is_none_or(|word| word.swap(new, Relaxed) >> 32 != fingerprint)
     }
 
-    fn holds(&self, key: &CacheKey, now: impl FnOnce() -> Instant) -> Option<NoCacheReason> {
+    /// Why a key is remembered, if it still is.
+    pub(super) fn holds(&self, key: &CacheKey, now: impl FnOnce() -> Instant) -> Option<Refused> {
         let (fingerprint, word) = self.word(key);
         let word = word.map_or(0, |word| word.load(Relaxed));
         if word == 0 || word >> 32 != fingerprint || (word & LOW) >> 1 <= self.second(now()) {
             return None;
         }
-        Some(if word & 1 == 1 { NoCacheReason::ResponseTooLarge } else { NoCacheReason::OriginNotCache })
+        Some(if word & 1 == 1 { Refused::TooLarge } else { Refused::Unshared })
     }
 
-    fn forget(&self, key: &CacheKey) -> bool {
+    /// Forgets a key. True if it was known.
+    pub(super) fn forget(&self, key: &CacheKey) -> bool {
         let (fingerprint, word) = self.word(key);
         let Some(word) = word else { return false };
         let old = word.load(Relaxed);
@@ -75,26 +87,6 @@ impl Refusals {
     }
 }
 
-impl CacheablePredictor for Refusals {
-    fn cacheable_prediction(&self, key: &CacheKey) -> bool {
-        self.holds(key, Instant::now).is_none()
-    }
-
-    fn predicted_uncacheable_reason(&self, key: &CacheKey) -> Option<NoCacheReason> {
-        self.holds(key, Instant::now)
-    }
-
-    fn mark_cacheable(&self, key: &CacheKey) -> bool {
-        self.forget(key)
-    }
-
-    fn mark_uncacheable(&self, key: &CacheKey, reason: NoCacheReason) -> Option<bool> {
-        // Faults and facts of one request pass.
-        let lasts = matches!(reason, NoCacheReason::OriginNotCache | NoCacheReason::ResponseTooLarge);
-        lasts.then(|| self.note(key, reason == NoCacheReason::ResponseTooLarge, Instant::now()))
-    }
-}
-
 /// How long a refusal is remembered.
 const TTL: Duration = Duration::from_secs(10);
 /// How long it is remembered that a body outgrew the limit.
@@ -111,36 +103,22 @@ mod tests {
     fn a_refusal_is_forgotten_by_itself() {
         let start = Instant::now();
         let (refusals, key) = (Refusals::new(start), CacheKey::new("a", ""));
-        assert!(refusals.note(&key, false, start), "new");
-        assert!(!refusals.note(&key, false, start), "known");
-        let refused = Some(NoCacheReason::OriginNotCache);
-        assert_eq!(refusals.holds(&key, || start + TTL - Duration::from_secs(1)), refused, "within");
+        assert!(refusals.note(&key, Refused::Unshared, start), "new");
+        assert!(!refusals.note(&key, Refused::Unshared, start), "known");
+        let within = start + TTL - Duration::from_secs(1);
+        assert_eq!(refusals.holds(&key, || within), Some(Refused::Unshared), "within");
         assert_eq!(refusals.holds(&key, || start + TTL), None, "over");
         assert_eq!(refusals.holds(&CacheKey::new("b", ""), || start), None, "another key");
-        refusals.note(&key, true, start);
-        assert_eq!(refusals.holds(&key, || start + TTL), Some(NoCacheReason::ResponseTooLarge), "longer");
+        refusals.note(&key, Refused::TooLarge, start);
+        assert_eq!(refusals.holds(&key, || start + TTL), Some(Refused::TooLarge), "longer");
     }
 
     #[test]
     fn a_storable_answer_ends_it_at_once() {
-        let refusals = Refusals::new(Instant::now());
+        let (refusals, now) = (Refusals::new(Instant::now()), Instant::now());
         let key = CacheKey::new("a", "");
-        assert_eq!(refusals.mark_uncacheable(&key, NoCacheReason::OriginNotCache), Some(true), "noted");
-        assert!(!refusals.cacheable_prediction(&key), "bypass");
-        assert!(refusals.mark_cacheable(&key) && refusals.cacheable_prediction(&key), "ended");
-    }
-
-    #[test]
-    fn faults_and_facts_of_one_request_are_not_remembered() {
-        let refusals = Refusals::new(Instant::now());
-        let key = CacheKey::new("a", "");
-        for reason in [
-            NoCacheReason::UpstreamError,
-            NoCacheReason::Custom("authorization"),
-            NoCacheReason::StorageError,
-        ] {
-            assert_eq!(refusals.mark_uncacheable(&key, reason), None, "{reason:?}");
-        }
-        assert!(refusals.cacheable_prediction(&key), "still cacheable");
+        refusals.note(&key, Refused::Unshared, now);
+        assert!(refusals.forget(&key) && refusals.holds(&key, || now).is_none(), "ended");
+        assert!(!refusals.forget(&key), "only once");
     }
 }

@@ -1,12 +1,10 @@
 //! `Cache-Status` (RFC 9211): one member that says what this cache did.
 //!
-//! `proxy` takes an [`Outcome`] from the framework's state with [`Outcome::of`], adds what only it knows (stored, the
-//! upstream's status, a detail) and writes the value on every answer. A fresh hit costs one small allocation.
+//! `proxy` makes an [`Outcome`] where it decides, and writes the value on every answer. A fresh hit costs one small allocation.
 
 use std::time::SystemTime;
 
 use http::HeaderValue;
-use pingora::cache::{CachePhase, HttpCache};
 
 /// Why a request went to the upstream (RFC 9211 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,31 +74,9 @@ impl Outcome {
         Self { source, ttl_secs: None, fwd_status: None, stored: false, collapsed: false, detail: None }
     }
 
-    /// Reads the framework's state when the head of an answer from the cache or the upstream is about to be sent. Answers of
-    /// our own are [`Source::Gateway`]. `stored`, `fwd_status` and `detail` are the caller's.
-    pub fn of(cache: &HttpCache, now: SystemTime) -> Self {
-        let waited = cache.lock_duration().is_some();
-        let forwarded = |why| Self::new(Source::Forwarded(why));
-        let mut outcome = match cache.phase() {
-            // Someone else's fetch brought it while this request waited: not a hit in the sense of RFC 9211 §2.1.
-            CachePhase::Hit if waited => Self { collapsed: true, ..forwarded(Forward::UriMiss) },
-            CachePhase::Hit | CachePhase::Stale | CachePhase::StaleUpdating => Self::new(Source::Hit),
-            CachePhase::Miss if has_variance(cache) => forwarded(Forward::VaryMiss),
-            CachePhase::Miss => forwarded(Forward::UriMiss),
-            CachePhase::Expired | CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => {
-                forwarded(Forward::Stale)
-            }
-            CachePhase::Bypass => forwarded(Forward::Bypass),
-            // Turned off after a lookup. Without one there may be no key, and asking for it would panic.
-            CachePhase::Disabled(_) if cache.lookup_duration().is_some() => {
-                forwarded(if has_variance(cache) { Forward::VaryMiss } else { Forward::UriMiss })
-            }
-            CachePhase::Disabled(_) | CachePhase::Uninit | CachePhase::CacheKey => forwarded(Forward::Bypass),
-        };
-        if let (Source::Hit, Some(meta)) = (outcome.source, cache.maybe_cache_meta()) {
-            outcome.ttl_secs = Some(seconds_between(now, meta.fresh_until()));
-        }
-        outcome
+    /// An answer from the store alone, so long before (after: negative) it grows stale.
+    pub fn hit(now: SystemTime, fresh_until: SystemTime) -> Self {
+        Self { ttl_secs: Some(seconds_between(now, fresh_until)), ..Self::new(Source::Hit) }
     }
 
     /// The field value.
@@ -138,15 +114,13 @@ impl Outcome {
     }
 }
 
-fn has_variance(cache: &HttpCache) -> bool {
-    cache.maybe_cache_key().is_some_and(|key| key.get_variance_key().is_some())
-}
-
-pub(super) fn seconds_between(now: SystemTime, until: SystemTime) -> i64 {
+/// Seconds from `now` until `until`, rounded; negative when it is over.
+pub fn seconds_between(now: SystemTime, until: SystemTime) -> i64 {
     let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     match until.duration_since(now) {
-        Ok(left) => seconds(left),
-        // Rounded away from zero: what is over by half a second is stale, and 0 would not say so.
+        // To the nearest: an answer that is fresh for a minute says so, though it took a moment to come.
+        Ok(left) => seconds(left.saturating_add(HALF)),
+        // Away from zero: what is over by half a second is stale, and 0 would not say so.
         Err(past) => {
             let past = past.duration();
             -seconds(past).saturating_add(i64::from(past.subsec_nanos() > 0))
@@ -156,6 +130,7 @@ pub(super) fn seconds_between(now: SystemTime, until: SystemTime) -> i64 {
 
 /// How this cache calls itself. Says nothing about what is behind it.
 const NAME: &str = "portcullis";
+const HALF: std::time::Duration = std::time::Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -194,28 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_was_never_enabled_is_a_bypass() {
-        let outcome = Outcome::of(&HttpCache::new(), SystemTime::UNIX_EPOCH);
-        assert_eq!(outcome.source, Source::Forwarded(Forward::Bypass));
-    }
-
-    #[test]
-    fn a_cache_turned_off_before_it_had_a_key_is_a_bypass() {
-        let zone = crate::cache::Zone::new(crate::cache::storage::Settings {
-            capacity_bytes: 1,
-            max_object_bytes: 1,
-        });
-        let mut cache = HttpCache::new();
-        zone.enable(&mut cache, 1);
-        cache.disable(pingora_cache::NoCacheReason::StorageError);
-        let outcome = Outcome::of(&cache, SystemTime::UNIX_EPOCH);
-        assert_eq!(outcome.source, Source::Forwarded(Forward::Bypass));
-    }
-
-    #[test]
     fn seconds_are_negative_after_the_end() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        assert_eq!(seconds_between(now, now + Duration::from_millis(1900)), 1, "rounded down");
+        assert_eq!(seconds_between(now, now + Duration::from_millis(1900)), 2, "to the nearest");
         assert_eq!(seconds_between(now, now - Duration::from_secs(5)), -5, "past");
         assert_eq!(seconds_between(now, now - Duration::from_millis(1)), -1, "just past");
     }

@@ -243,6 +243,11 @@ impl Plan {
         }
     }
 
+    /// The routes whose host and path take the request, whatever else they ask for.
+    pub fn routes_on(&self, exchange: &Exchange) -> impl Iterator<Item = &Arc<Route>> {
+        self.router.on(&exchange.host, &exchange.path).into_iter().filter_map(|index| self.routes.get(index))
+    }
+
     /// The routes that nearly took the request, for people: it looks at all of them.
     #[must_use]
     pub fn near(&self, exchange: &Exchange, headers: &http::HeaderMap, most: usize) -> Vec<router::Near> {

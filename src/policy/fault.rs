@@ -38,6 +38,8 @@ pub enum Fault {
     Connection,
     /// TLS with the upstream failed.
     Tls,
+    /// The client takes only what is stored (`only-if-cached`), and nothing usable is (RFC 9111 §5.2.1.7).
+    NotCached,
     /// The exchange took longer than `timeouts.request`.
     Deadline,
     /// The request body grew past its limit while it was being sent.
@@ -69,6 +71,7 @@ impl Fault {
             Self::PrivateAddress => "destination_ip_prohibited",
             Self::Connection => "connection_refused",
             Self::Tls => "tls_error",
+            Self::NotCached => "not_cached",
             Self::Deadline => "upstream_timeout",
             Self::BodyTooLarge => "content_too_large",
             Self::BodyTimeout => "request_body_timeout",

@@ -2,13 +2,14 @@
 //! Pingora's `logging` never runs: then `Drop` does it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::cache::Fetch;
 use super::{Shared, logging};
+use crate::cache::directives::Asked;
 use crate::cache::status::Outcome;
-use crate::cache::storage::FillEpoch;
 use crate::exchange::Exchange;
 use crate::plan::{Plan, Route};
 use crate::policy::Fault;
@@ -32,20 +33,32 @@ pub struct BodyState {
 }
 
 /// What the cache had to do with the request.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Default)]
 pub struct CacheFacts {
     /// Whether the route caches and the request may be looked up.
     pub looked_up: bool,
+    /// What the client's own `Cache-Control` asks for, where the route honours it.
+    pub asked: Asked,
     /// The outcome, once known.
     pub result: Option<CacheResult>,
     /// Whether this answer was put into the store.
     pub stored: bool,
     /// Why it was not, for `Cache-Status`.
     pub refused: Option<&'static str>,
-    /// The framework's state when the head went out.
+    /// What is said of it when the head goes out.
     pub outcome: Option<Outcome>,
-    /// When the fetch began, for the store: a purge in between wins over it.
-    pub epoch: Option<FillEpoch>,
+    /// The fetch that this request makes for the cache.
+    pub fetch: Option<Box<Fetch>>,
+    /// How long it waited for others.
+    pub waited: Option<Duration>,
+}
+
+impl CacheFacts {
+    /// Whether the upstream is asked for the whole, whatever part or condition the client names: its answer may be stored.
+    #[must_use]
+    pub fn fetches_whole(&self) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.whole)
+    }
 }
 
 /// One request.

@@ -48,7 +48,7 @@ fn status(fault: Fault) -> Option<StatusCode> {
         Fault::SecretMissing | Fault::UpstreamLimited { .. } | Fault::NoEndpoint => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        Fault::Deadline | Fault::NotCached => StatusCode::GATEWAY_TIMEOUT,
         Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Fault::CredentialRefused
         | Fault::RedirectUnmapped
@@ -73,6 +73,7 @@ pub fn reason(fault: Fault) -> LocalReason {
         Fault::NotJson | Fault::TooLargeToShape | Fault::Encoded => LocalReason::ShapeError,
         Fault::BadTarget => LocalReason::BadRequest,
         Fault::BodyTooLarge => LocalReason::TooLarge,
+        Fault::NotCached => LocalReason::NotCached,
         Fault::Deadline | Fault::BodyTimeout => LocalReason::Timeout,
         Fault::ClientGone => LocalReason::Aborted,
         Fault::Internal => LocalReason::Internal,
@@ -126,7 +127,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
         fault = fault.code(),
         "the exchange failed"
     );
-    if session.response_written().is_some() {
+    if session.response_written().is_some_and(|head| !head.status.is_informational()) {
         // Something was sent already: nothing can be added, the connection is cut.
         session.set_keepalive(None);
         return FailToProxy { error_code: ctx.status, can_reuse_downstream: false };

@@ -24,7 +24,7 @@ pub fn log(session: &mut Session, ctx: &mut Ctx) {
     }
     ctx.response_bytes = ctx.response_bytes.max(session.body_bytes_sent() as u64);
     ctx.exchange.request_bytes = ctx.exchange.request_bytes.max(session.body_bytes_read() as u64);
-    cache::note_outcome(ctx, session.cache.lock_duration());
+    cache::note_outcome(ctx);
     finish(ctx);
 }
 

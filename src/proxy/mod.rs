@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! request      early_request_filter, request_filter   normalise, client, route, limits, own answers, body ahead
-//! cache        request_cache_filter .. response_cache_filter
-//! held         proxy_upstream_filter                  our own exchange: `api`, and what is shaped
+//! cache        proxy_upstream_filter                  looked up, served, or fetched once for all who ask
+//! held                                                our own exchange: `api`, what is shaped, what may be stored
 //! upstream     upstream_peer, fail_to_connect, ...    the stock path: `app`
 //! upstream_request / upstream_response / body         its hooks
 //! response     response_filter                        what is this client's alone
@@ -35,8 +35,6 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::cache::key::HashBinary;
-use pingora::cache::{CacheKey, CacheMeta, RespCacheable};
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -161,6 +159,11 @@ impl ProxyHttp for Gateway {
         self.begin()
     }
 
+    /// For the errands of the cache: a stale answer is refreshed behind the client's back.
+    fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Ctx) -> bool {
+        true
+    }
+
     /// No module runs: compression on the way out would be done again for each hit.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
@@ -173,26 +176,8 @@ impl ProxyHttp for Gateway {
         request::filter(self, session, ctx).await
     }
 
-    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        cache::enable(self, session, ctx);
-        Ok(())
-    }
-
-    fn cache_key_callback(&self, session: &Session, ctx: &mut Ctx) -> Result<CacheKey> {
-        cache::key(session, ctx)
-    }
-
-    fn cache_vary_filter(
-        &self,
-        meta: &CacheMeta,
-        _ctx: &mut Ctx,
-        head: &RequestHeader,
-    ) -> Option<HashBinary> {
-        cache::variance(meta, head)
-    }
-
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        held::run(self, session, ctx).await
+        cache::run(self, session, ctx).await
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -214,11 +199,11 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         head: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        upstream_request::filter(session, head, ctx)
+        upstream_request::filter(head, ctx)
     }
 
     async fn request_body_filter(
@@ -253,15 +238,6 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
-    fn response_cache_filter(
-        &self,
-        session: &Session,
-        head: &ResponseHeader,
-        ctx: &mut Ctx,
-    ) -> Result<RespCacheable> {
-        Ok(cache::judge(session, head, ctx))
-    }
-
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -273,12 +249,12 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::fail_to_connect(session, ctx, error)
+        upstream::fail_to_connect(ctx, error)
     }
 
     fn error_while_proxy(
@@ -290,10 +266,6 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         upstream::error_while_proxy(session, ctx, error, reused)
-    }
-
-    fn should_serve_stale(&self, _session: &mut Session, _ctx: &mut Ctx, error: Option<&Error>) -> bool {
-        cache::may_serve_stale(error)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {

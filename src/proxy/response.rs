@@ -24,7 +24,7 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
     {
         session.set_keepalive(None);
     }
-    cache::note_served(session, ctx);
+    cache::note_served(ctx);
     ctx.status = head.status.as_u16();
     if session.is_process_shutting_down() {
         // Say it, so that the client does not send another request into a connection that closes.
@@ -34,6 +34,13 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
         date::keep(head, ctx)?;
     }
     finish_head(head, ctx)
+}
+
+/// Whether a body of unknown length goes to this client in chunks (RFC 9112 §7.1); HTTP/2 frames it by itself, HTTP/1.0 by the end of
+/// the connection.
+#[must_use]
+pub fn takes_chunks(session: &Session) -> bool {
+    session.req_header().version == Version::HTTP_11 && !session.is_http2()
 }
 
 /// Adds what every answer of ours has.

@@ -6,7 +6,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
-use super::{Ctx, cache, failure, held};
+use super::{Ctx, failure, held};
 use crate::plan::Route;
 use crate::policy::Fault;
 use crate::telemetry::labels::{RetryResult, UpstreamError};
@@ -34,7 +34,6 @@ pub fn peer(session: &Session, ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> 
             Ok(peer)
         }
         Err(fault) => {
-            cache::note_failure(session, ctx, fault);
             ctx.fault = Some(fault);
             held::error(fault)
         }
@@ -100,13 +99,10 @@ pub fn connected(ctx: &Ctx, reused: bool) {
 }
 
 /// A connection could not be made: nothing was sent, so any method may be tried elsewhere.
-pub fn fail_to_connect(session: &Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+pub fn fail_to_connect(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     note_unreachable(ctx, &error);
     let retry = may_retry(ctx, true);
     error.set_retry(retry);
-    if !retry {
-        cache::note_failure(session, ctx, failure::fault_of(&error));
-    }
     error
 }
 
@@ -126,13 +122,9 @@ pub fn error_while_proxy(
         note(ctx, &error);
     }
     let replayable = replayable(session);
-    let begun = session.response_written().is_some();
+    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
     if !replayable || begun || ctx.fault.is_some() {
         error.set_retry(false);
-        if !begun {
-            let fault = ctx.fault.unwrap_or_else(|| failure::fault_of(&error));
-            cache::note_failure(session, ctx, fault);
-        }
         return error;
     }
     // A pooled connection that the upstream had closed already is no failure of the upstream; it costs no budget.
@@ -140,9 +132,6 @@ pub fn error_while_proxy(
     if error.retry() && !reused {
         let retry = repeats_broken(ctx) && may_retry(ctx, false);
         error.set_retry(retry);
-    }
-    if !error.retry() {
-        cache::note_failure(session, ctx, failure::fault_of(&error));
     }
     error
 }

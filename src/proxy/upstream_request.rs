@@ -2,7 +2,6 @@
 
 use http::{HeaderName, Method, Version, header};
 use pingora::http::RequestHeader;
-use pingora_proxy::Session;
 
 use super::{Ctx, held};
 use crate::exchange::Exchange;
@@ -30,14 +29,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 ///
 /// # Errors
 /// The fault is kept in `ctx`; the error only ends the attempt.
-pub fn filter(session: &Session, head: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Result<()> {
+pub fn filter(head: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Result<()> {
     let Some(route) = ctx.route.clone() else { return held::fail(ctx, Fault::Internal) };
-    match prepare(
-        head,
-        &mut ctx.exchange,
-        &route,
-        Way { endpoint: ctx.endpoint, caches: session.cache.enabled() },
-    ) {
+    match prepare(head, &mut ctx.exchange, &route, Way { endpoint: ctx.endpoint, caches: false }) {
         Ok(()) => Ok(()),
         Err(fault) => held::fail(ctx, fault),
     }
@@ -190,12 +184,12 @@ const STORE_NEEDS_WHOLE: [header::HeaderName; 6] = [
 ///
 /// # Errors
 /// [`Fault::BadTarget`] when `Connection` nominates what it may not.
-pub fn stock_copy_of(client: &RequestHeader, caches: bool) -> Result<RequestHeader, Fault> {
+pub fn stock_copy_of(client: &RequestHeader) -> Result<RequestHeader, Fault> {
     let is_websocket = client
         .headers
         .get(header::UPGRADE)
         .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let mut head = without_connection(client, &nominated(client, is_protected_by_pingora)?, true, caches);
+    let mut head = without_connection(client, &nominated(client, is_protected_by_pingora)?, true, false);
     if is_websocket {
         let internal = |_| Fault::Internal;
         head.insert_header(header::CONNECTION, "Upgrade").map_err(internal)?;

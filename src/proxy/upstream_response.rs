@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Ctx, date, held, upstream};
+use super::{Ctx, cache, date, held, upstream};
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -42,10 +42,11 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
         ctx.shared.door.body_progress(ctx.body.read_bytes, true);
     }
     note_answer(head, ctx, &route);
-    match clean(head, ctx, &route) {
-        Ok(()) => Ok(()),
-        Err(fault) => held::fail(ctx, fault),
+    if let Err(fault) = clean(head, ctx, &route) {
+        return held::fail(ctx, fault);
     }
+    cache::invalidate(ctx, head);
+    Ok(())
 }
 
 /// Whether the answer is a stream of server-sent events.

@@ -12,7 +12,8 @@ type Switch = Arc<AtomicBool>;
 fn is_stale(answer: &Answer) -> bool {
     let status = cache_status(answer);
     let ttl = status.split("; ").find_map(|m| m.strip_prefix("ttl=")).and_then(|n| n.parse::<i64>().ok());
-    is_hit(answer) && ttl.is_some_and(|ttl| ttl < 0)
+    // In the place of an error it is no hit: the upstream was asked (RFC 9211 §2.1).
+    (is_hit(answer) || status.contains("detail=stale-if-error")) && ttl.is_some_and(|ttl| ttl < 0)
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Why an answer is not stored: a closed list, the same words in metrics, log, `Cache-Status` and `explain`.
 
-use pingora_cache::NoCacheReason;
-
 /// Why an answer is not stored. The texts are metric labels and the `detail` of `Cache-Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -34,15 +32,13 @@ pub enum Reason {
     ServerError,
     /// No explicit freshness, none that could be guessed, and no `ttl` for this status.
     NoFreshness,
-    /// No `Content-Length` where one is needed ([`super::RequestFacts::needs_length`]).
-    UnknownLength,
     /// Stale on arrival, with no window to serve it stale and no validator to ask the upstream by.
     Stale,
 }
 
 impl Reason {
     /// All reasons, for declaring a metric's labels.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Status,
         Self::Head,
         Self::RequestNoStore,
@@ -57,7 +53,6 @@ impl Reason {
         Self::Deception,
         Self::ServerError,
         Self::NoFreshness,
-        Self::UnknownLength,
         Self::Stale,
     ];
 
@@ -78,14 +73,14 @@ impl Reason {
             Self::Deception => "deception",
             Self::ServerError => "server-error",
             Self::NoFreshness => "no-freshness",
-            Self::UnknownLength => "unknown-length",
             Self::Stale => "stale",
         }
     }
 
-    /// What to tell the framework. `OriginNotCache` lets all waiters go and is remembered for some seconds, so the next
-    /// requests do not queue for an answer that cannot be shared; the others hold for this exchange only.
-    pub const fn no_cache_reason(self) -> NoCacheReason {
+    /// Whether the next requests of the key do not wait for one another, for some seconds: what was said of this answer will hold for
+    /// theirs. The others hold for this exchange only; a status may be a passing fault.
+    #[must_use]
+    pub const fn lasts(self) -> bool {
         match self {
             Self::NoStore
             | Self::Private
@@ -94,13 +89,14 @@ impl Reason {
             | Self::Vary
             | Self::Deception
             | Self::NoFreshness
-            | Self::UnknownLength
-            | Self::Stale => NoCacheReason::OriginNotCache,
-            // A status may be a passing fault: the next in line tries again, one at a time.
-            Self::Status | Self::ServerError => NoCacheReason::UpstreamError,
-            Self::Head | Self::RequestNoStore | Self::ContentRange | Self::Authorization | Self::Cookie => {
-                NoCacheReason::Custom(self.as_str())
-            }
+            | Self::Stale => true,
+            Self::Status
+            | Self::ServerError
+            | Self::Head
+            | Self::RequestNoStore
+            | Self::ContentRange
+            | Self::Authorization
+            | Self::Cookie => false,
         }
     }
 }

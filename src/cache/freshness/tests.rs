@@ -283,16 +283,6 @@ fn the_answer_to_a_head_has_no_body_to_store() {
 }
 
 #[test]
-fn where_a_length_is_needed_an_answer_without_one_is_not_stored() {
-    let facts = RequestFacts { needs_length: true, ..RequestFacts::default() };
-    let stored =
-        |status, fields: &[(&'static str, &str)]| judged(status, fields, &ttl(60), &facts).map(|_| ());
-    assert_eq!(stored(200, &[("transfer-encoding", "chunked")]), Err(Reason::UnknownLength), "chunked");
-    assert_eq!(stored(200, &[("content-length", "5")]), Ok(()), "known");
-    assert_eq!(stored(204, &[]), Ok(()), "no body");
-}
-
-#[test]
 fn override_wins_over_every_time_the_upstream_gives() {
     for fields in [
         [("cache-control", "max-age=0"), ("age", "0")],

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_LENGTH, VARY};
 use pingora::http::ResponseHeader;
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CacheHashKey, HashBinary};
@@ -120,10 +120,14 @@ impl Head {
         self.header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
     }
 
-    /// True unless a validator or the length differs: then the other head is about another body.
+    /// False if the length differs: then the other head is about another body.
     pub(super) fn describes_same_body(&self, other: &Self) -> bool {
-        let same = |name| self.header.headers.get(&name) == other.header.headers.get(&name);
-        [ETAG, LAST_MODIFIED, CONTENT_LENGTH].into_iter().all(same)
+        self.header.headers.get(CONTENT_LENGTH) == other.header.headers.get(CONTENT_LENGTH)
+    }
+
+    /// The lines of `Vary`.
+    pub(super) fn vary_lines(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.header.headers.get_all(VARY).iter()
     }
 
     pub(super) fn is_fresh(&self, now: SystemTime) -> bool {

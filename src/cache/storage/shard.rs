@@ -117,9 +117,11 @@ impl Shard {
         let family = self.families.entry(slot.primary).or_default();
         let mut gone = Vec::new();
         if slot.variance.is_none() {
-            // A younger primary is the framework's tombstone for its variants: they could never be hit again.
-            let born = entry.head.created;
-            gone.extend(family.entries.extract_if(.., |(v, e)| v.is_some() && e.head.created < born));
+            // Variants are found by the `Vary` of the first object: under another one they could never be hit again.
+            let first = family.entry(None).map(|first| first.head.vary_lines());
+            if first.is_some_and(|lines| !lines.eq(entry.head.vary_lines())) {
+                gone.extend(family.entries.extract_if(.., |(v, _)| v.is_some()));
+            }
         }
         match family.entries.iter_mut().find(|(v, _)| *v == slot.variance) {
             Some((_, old)) => {

@@ -221,12 +221,10 @@ pub struct LimitExpect {
 pub enum CacheWord {
     /// Answered from the store, fresh.
     Hit,
-    /// Nothing was stored; the upstream was asked.
+    /// Nothing was stored, or it is too old; the upstream sent the answer.
     Miss,
     /// Answered from the store though it is no longer fresh.
     Stale,
-    /// What was stored is too old; the upstream sent a new one.
-    Expired,
     /// What was stored is too old; the upstream confirmed it.
     Revalidated,
     /// The upstream was asked, and its answer must not be stored.
@@ -243,7 +241,6 @@ impl CacheWord {
             Self::Hit => "hit",
             Self::Miss => "miss",
             Self::Stale => "stale",
-            Self::Expired => "expired",
             Self::Revalidated => "revalidated",
             Self::Uncacheable => "uncacheable",
             Self::Bypass => "bypass",

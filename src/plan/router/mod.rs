@@ -197,6 +197,16 @@ impl Router {
         self.without_route(query)
     }
 
+    /// The places of all routes whose host and path take these, whatever else they ask for.
+    #[must_use]
+    pub fn on(&self, host: &str, path: &str) -> Vec<usize> {
+        let mut found = Vec::new();
+        for host in self.hosts(host) {
+            host.each_on(path, &mut |rank| found.extend(self.routes.get(rank).map(|route| route.index)));
+        }
+        found
+    }
+
     fn winner(&self, query: &Query<'_>) -> Option<Candidate> {
         let fits = |rank| self.candidate(rank, query);
         self.hosts(query.host).find_map(|host| host.find(query.path, &fits))

@@ -146,6 +146,17 @@ impl Written {
 /// Kinds whose default depends on the kind of upstream.
 const BY_KIND: [&str; 5] = ["request.body", "upgrade", "request", "response.errors", "response.headers"];
 
+/// How the upstream is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// The cache has no part in it.
+    Uncached,
+    /// As the client asks, though the answer may be stored.
+    Alone,
+    /// For the whole, so that it can be stored.
+    Whole,
+}
+
 impl<'a> Teller<'a> {
     fn new(plan: &'a Plan, live: Option<&'a Live<'a>>, exchange: Exchange, most_near: usize) -> Self {
         let outcome = Outcome {
@@ -239,9 +250,9 @@ impl<'a> Teller<'a> {
                 return self.answered(Verdict::Answered, &reply);
             }
         }
-        let caches = self.cache(route, head);
+        let asking = self.cache(route, head);
         self.upstream(route, head);
-        match outgoing::send(self, head, route, caches) {
+        match outgoing::send(self, head, route, asking) {
             Ok(sent) => {
                 let words = format!("sends `{} {}`", sent.method, sent.target);
                 self.step("sent", Written::nowhere(), vec![words]);
@@ -257,7 +268,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Whether the cache is asked, and what may be stored.
-    fn cache(&mut self, route: &Arc<Route>, head: &RequestHeader) -> bool {
+    fn cache(&mut self, route: &Arc<Route>, head: &RequestHeader) -> Asking {
         let request = cache::Request {
             method: &self.exchange.method.clone(),
             has_body: outgoing::has_body(head),
@@ -268,7 +279,7 @@ impl<'a> Teller<'a> {
         let written = Written::of_key(route, "cache");
         let (Ok(()), Some(settings)) = (verdict, &route.settings.cache) else {
             self.decision("cache", written, words::bypass(verdict.err().unwrap_or(cache::Bypass::Off)));
-            return false;
+            return Asking::Uncached;
         };
         let dropped = words::ignored(settings, &self.exchange);
         cache::drop_ignored(route, &mut self.exchange);
@@ -280,9 +291,9 @@ impl<'a> Teller<'a> {
             data.insert("verdict".into(), "lookedUp".into());
             data.insert("key".into(), key.unwrap_or_default());
         }
-        let caches = self.live.is_none_or(|live| live.stored(route, &self.exchange, head, &mut told));
+        let whole = self.live.is_none_or(|live| live.stored(route, &self.exchange, head, &mut told));
         self.decision("cache", written, told);
-        caches
+        if whole { Asking::Whole } else { Asking::Alone }
     }
 
     /// Where it goes.

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 
 use super::explanation::Sent;
-use super::{Teller, Written};
+use super::{Asking, Teller, Written};
 use crate::plan::Route;
 use crate::policy::told;
 use crate::policy::{Fault, Telling, Told};
@@ -23,16 +23,17 @@ pub(super) fn send(
     teller: &mut Teller<'_>,
     client: &RequestHeader,
     route: &Route,
-    caches: bool,
+    asking: Asking,
 ) -> Result<Sent, Fault> {
+    let caches = asking == Asking::Whole;
     let way = Way { endpoint: 0, caches };
     let has_body = has_body(client);
     let upgrades = client.version == http::Version::HTTP_11 && upstream_request::upgrades(client, route);
-    let holds = held::holds(route, upgrades);
+    let holds = asking != Asking::Uncached || held::holds(route, upgrades);
     let mut head = if holds {
         upstream_request::copy_of(client, has_body, caches)?
     } else {
-        upstream_request::stock_copy_of(client, caches)?
+        upstream_request::stock_copy_of(client)?
     };
     upstream_request::begin(&mut head, &teller.exchange, route, way)?;
     let dropped = told::dropped(client, &head, |name| because(name).to_owned());

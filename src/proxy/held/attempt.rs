@@ -11,9 +11,9 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use crate::plan::Route;
-use crate::policy::Fault;
+use crate::policy::{Fault, UpstreamKind};
 use crate::proxy::upstream_request::{self, Way};
-use crate::proxy::{Ctx, Gateway, body, failure, upstream};
+use crate::proxy::{Ctx, Gateway, body, failure, upstream, upstream_response};
 
 /// An answer whose head was read and whose body was not.
 pub struct Answer {
@@ -61,12 +61,16 @@ impl Connection {
     }
 }
 
-/// Waits for the upstream as long as the client does. An answer that may be stored is fetched for the next client too.
+/// Works as long as the client waits. `for_others`: an answer that may be stored is fetched for the next client too.
 ///
 /// # Errors
 /// [`Fault::ClientGone`].
-pub async fn while_client_waits<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T, Fault> {
-    if session.cache.enabled() || !session.as_downstream_mut().is_body_done() {
+pub async fn while_client_waits<T>(
+    session: &mut Session,
+    for_others: bool,
+    work: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    if for_others || !session.as_downstream_mut().is_body_done() {
         return Ok(work.await);
     }
     tokio::select! {
@@ -193,7 +197,9 @@ async fn attempt(
     loop {
         client.set_read_timeout(Some(remaining(ctx).map_err(Broken::never)?));
         // A server may answer before it has read the whole body; then a failed write is no failure of the exchange.
-        let read = while_client_waits(session, client.read_response_header()).await.map_err(Broken::never)?;
+        let for_others = ctx.cache.fetches_whole();
+        let read = while_client_waits(session, for_others, client.read_response_header()).await;
+        let read = read.map_err(Broken::never)?;
         read.map_err(|error| {
             let timed_out = *error.etype() == ErrorType::ReadTimedout;
             broken(ctx, error, if timed_out { Retry::Never } else { retry })
@@ -206,7 +212,26 @@ async fn attempt(
             let head = without_case(head);
             return Ok(Answer { head, connection: Connection { session: client, peer, clean } });
         }
+        let head = without_case(head);
+        pass_interim(session, ctx, route, head).await.map_err(Broken::never)?;
     }
+}
+
+/// Hands an interim answer on, such as early hints: those of an `app` only, to who knows them. It is never stored (RFC 9111 §3).
+async fn pass_interim(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+    mut head: ResponseHeader,
+) -> Result<(), Fault> {
+    let is_app = route.upstream.as_ref().is_some_and(|plan| plan.kind == UpstreamKind::App);
+    let takes = session.req_header().version == Version::HTTP_11 && !ctx.background;
+    // The upstream's 100 answers our head, not the client's.
+    if !is_app || !takes || head.status == StatusCode::CONTINUE {
+        return Ok(());
+    }
+    upstream_response::clean(&mut head, ctx, route)?;
+    session.write_response_header(Box::new(head), false).await.map_err(|_| Fault::ClientGone)
 }
 
 /// A copy without the map of original letter case: names are compared without it (RFC 9110 §5.1), a stored head has none, and each
@@ -227,8 +252,11 @@ fn outgoing(
     is_h2: bool,
 ) -> Result<RequestHeader, Fault> {
     let whole = session.as_downstream_mut().is_body_done();
-    let way = Way { endpoint: ctx.endpoint, caches: session.cache.enabled() };
+    let way = Way { endpoint: ctx.endpoint, caches: ctx.cache.fetches_whole() };
     let mut head = upstream_request::copy_of(session.req_header(), has_body, way.caches)?;
+    if let Some(fetch) = &ctx.cache.fetch {
+        fetch.validate(&mut head);
+    }
     upstream_request::prepare(&mut head, &mut ctx.exchange, route, way)?;
     let internal = |_| Fault::Internal;
     if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {

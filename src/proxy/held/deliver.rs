@@ -3,14 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::conditional_filter;
 use pingora_proxy::Session;
 
 use super::attempt::{Answer, Connection, while_client_waits};
-use super::{erase, error, fail, shape};
+use super::{Delivered, erase, error, fail, shape};
 use crate::plan::Route;
 use crate::policy::origin::ReverseMap;
 use crate::policy::{Fault, Reply};
+use crate::proxy::cache::{Parts, View};
 use crate::proxy::{Ctx, Gateway, cache, response, upstream_response};
 
 /// How much of an error body is read to its end for the sake of the connection; a longer one costs the connection.
@@ -20,7 +20,7 @@ const DRAIN_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(200)
 /// How much of a JSON answer is held before its head is sent, where nothing but the origin has to be erased from it.
 const HOLD_BYTES: usize = 64 << 10;
 
-/// Takes an answer to its end. `Ok(true)` with a fault in `ctx`: nothing was sent.
+/// Takes an answer to its end.
 ///
 /// # Errors
 /// When something was sent and the rest cannot follow: the connection is cut.
@@ -30,7 +30,7 @@ pub async fn deliver(
     ctx: &mut Ctx,
     route: &Route,
     answer: Answer,
-) -> pingora::Result<bool> {
+) -> pingora::Result<Delivered> {
     let Answer { mut head, mut connection } = answer;
     upstream_response::note_answer(&head, ctx, route);
     if let Err(fault) = upstream_response::clean(&mut head, ctx, route) {
@@ -38,7 +38,20 @@ pub async fn deliver(
         release(gateway, ctx, connection).await;
         return refuse(ctx, fault);
     }
+    cache::invalidate(ctx, &head);
     head.set_version(Version::HTTP_11);
+    if cache::stands_in(ctx, head.status) {
+        drain(ctx, &mut connection).await;
+        release(gateway, ctx, connection).await;
+        return refuse(ctx, Fault::Connection);
+    }
+    if head.status == StatusCode::NOT_MODIFIED && cache::asked_whether(ctx) {
+        release(gateway, ctx, connection).await;
+        return match cache::validated(session, ctx, &head).await {
+            Some(found) => cache::serve(session, ctx, found).await.map(|()| Delivered::Sent),
+            None => Ok(Delivered::AskAgain),
+        };
+    }
     if route.settings.errors.masks(head.status.as_u16()) {
         drain(ctx, &mut connection).await;
         release(gateway, ctx, connection).await;
@@ -46,11 +59,11 @@ pub async fn deliver(
     }
     ctx.endless = upstream_response::is_event_stream(&head);
     let map = match erase::map_for(&head, route) {
-        Ok(map) => map.filter(|_| has_body(&head, session)),
+        Ok(map) => map.filter(|_| has_body(&head, session, ctx)),
         Err(fault) => return refuse(ctx, fault),
     };
     if let Some(shaping) = &route.settings.json
-        && has_body(&head, session)
+        && has_body(&head, session, ctx)
     {
         let body = match shape::hold(session, ctx, route, shaping, &mut head, &mut connection).await {
             Ok(body) => body,
@@ -65,7 +78,9 @@ pub async fn deliver(
     }
     let mut first = None;
     if map.is_some() && erase::is_untyped(&head) && !connection.is_done() {
-        let read = while_client_waits(session, connection.read(ctx)).await.and_then(|read| read);
+        let read = while_client_waits(session, ctx.cache.fetches_whole(), connection.read(ctx))
+            .await
+            .and_then(|read| read);
         first = match read {
             Ok(chunk) => chunk,
             Err(fault) => return refuse(ctx, fault),
@@ -83,9 +98,9 @@ pub async fn deliver(
 }
 
 /// Ends a held exchange without an answer: Pingora goes on with the fault.
-fn refuse(ctx: &mut Ctx, fault: Fault) -> pingora::Result<bool> {
+fn refuse(ctx: &mut Ctx, fault: Fault) -> pingora::Result<Delivered> {
     ctx.fault = Some(fault);
-    Ok(true)
+    Ok(Delivered::Failed)
 }
 
 async fn release(gateway: &Gateway, ctx: &mut Ctx, connection: Connection) {
@@ -93,8 +108,8 @@ async fn release(gateway: &Gateway, ctx: &mut Ctx, connection: Connection) {
     upstream_response::note_end(ctx);
 }
 
-fn has_body(head: &ResponseHeader, session: &Session) -> bool {
-    let head_request = session.req_header().method == Method::HEAD && !session.cache.enabled();
+fn has_body(head: &ResponseHeader, session: &Session, ctx: &Ctx) -> bool {
+    let head_request = session.req_header().method == Method::HEAD && !ctx.cache.fetches_whole();
     !head_request
         && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         && head.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0")
@@ -121,16 +136,8 @@ async fn masked(
     ctx: &mut Ctx,
     route: &Route,
     upstream: &ResponseHeader,
-) -> pingora::Result<bool> {
-    // A server error is a failure of the origin: a stale object may take its place (RFC 5861 §4).
-    if upstream.status.is_server_error() && session.cache.enabled() && session.cache.can_serve_stale_error() {
-        ctx.fault = Some(Fault::Connection);
-        return Ok(true);
-    }
+) -> pingora::Result<Delivered> {
     ctx.exchange.erased.error_body += 1;
-    if upstream.status.is_server_error() {
-        cache::note_error(session, ctx, upstream.status);
-    }
     let mut reply = Reply::problem(upstream.status, "upstream_error");
     for name in [header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY] {
         reply
@@ -138,14 +145,14 @@ async fn masked(
             .extend(upstream.headers.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
     }
     // Where it may be stored, it is nobody's in particular: no request id, no HTML.
-    let wants_html = ctx.exchange.wants_html && !session.cache.enabled();
+    let wants_html = ctx.exchange.wants_html && !ctx.cache.fetches_whole();
     let Ok(rendered) = reply.render(wants_html, Some(route.name.as_str()), None) else {
-        return fail(ctx, Fault::Internal).map(|()| true);
+        return fail(ctx, Fault::Internal).map(|()| Delivered::Failed);
     };
     let mut head = rendered.head;
     if let Some(value) = upstream.headers.get(header::CACHE_CONTROL) {
         head.insert_header(header::CACHE_CONTROL, value.clone())?;
-    } else if session.cache.enabled() {
+    } else if ctx.cache.fetches_whole() {
         head.remove_header(&header::CACHE_CONTROL);
     }
     whole(session, ctx, route, head, rendered.body).await
@@ -166,11 +173,13 @@ async fn erased(
     mut head: ResponseHeader,
     start: Start,
     map: &ReverseMap,
-) -> pingora::Result<bool> {
+) -> pingora::Result<Delivered> {
     let Start { mut connection, first } = start;
     let mut held = BytesMut::from(first.as_deref().unwrap_or_default());
     while held.len() <= HOLD_BYTES && !connection.is_done() {
-        let read = while_client_waits(session, connection.read(ctx)).await.and_then(|read| read);
+        let read = while_client_waits(session, ctx.cache.fetches_whole(), connection.read(ctx))
+            .await
+            .and_then(|read| read);
         let chunk = match read {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
@@ -204,9 +213,9 @@ async fn whole(
     route: &Route,
     mut head: ResponseHeader,
     body: Bytes,
-) -> pingora::Result<bool> {
+) -> pingora::Result<Delivered> {
     head.remove_header(&header::TRANSFER_ENCODING);
-    let answers_head = session.req_header().method == Method::HEAD && !session.cache.enabled();
+    let answers_head = session.req_header().method == Method::HEAD && !ctx.cache.fetches_whole();
     let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if answers_head && (route.settings.json.is_some() || erase::may_change(&head, route)) {
         // The length of the original says nothing about what a GET would get.
@@ -217,17 +226,23 @@ async fn whole(
     } else if !answers_head && !bodiless {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
-    if cache::begin_store(session, ctx, &head).await {
-        let stored = cache::store_chunk(session, body.clone(), true).await;
-        cache::finish_store(session, ctx, stored).await;
+    if cache::begin_store(session, ctx, &head).await && cache::store_chunk(ctx, body.clone()).await {
+        cache::finish_store(ctx).await;
     }
-    if !ctx.background
-        && session.cache.enabled()
-        && conditional_filter::not_modified_filter(session.req_header(), &head)
-    {
-        conditional_filter::to_304(&mut head);
+    let mut view = View::Whole;
+    if !ctx.background && ctx.cache.fetches_whole() {
+        view = cache::view(session, &mut head, Some(body.len() as u64), Parts::Several);
+    }
+    if matches!(view, View::Failed) {
+        return cache::precondition_failed(session, ctx).await.map(|()| Delivered::Sent);
     }
     response::filter(session, &mut head, ctx)?;
+    let body = match view {
+        View::Head | View::Failed => Bytes::new(),
+        View::Whole => body,
+        View::One(range) => cache::part_of(&body, 0, &range),
+        View::Many(multipart) => cache::parts_of(&body, &multipart),
+    };
     let empty = body.is_empty()
         || session.req_header().method == Method::HEAD
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -238,7 +253,7 @@ async fn whole(
         ctx.response_bytes += body.len() as u64;
         session.write_response_body(Some(body), true).await?;
     }
-    Ok(false)
+    Ok(Delivered::Sent)
 }
 
 /// What is still to come of an answer.
@@ -284,24 +299,42 @@ async fn stream(
     ctx: &mut Ctx,
     mut head: ResponseHeader,
     mut pieces: Pieces<'_>,
-) -> pingora::Result<bool> {
+) -> pingora::Result<Delivered> {
     let mut filling = cache::begin_store(session, ctx, &head).await;
-    let header_only = session.req_header().method == Method::HEAD;
     let length = head.headers.get(header::CONTENT_LENGTH).cloned();
     let unframed = length.is_none();
-    if let Some(length) = length {
+    if let Some(length) = &length {
         // Said twice by the upstream, it is said once.
         head.insert_header(header::CONTENT_LENGTH, length)?;
     }
     head.remove_header(&header::TRANSFER_ENCODING);
-    if unframed && !header_only && session.req_header().version == Version::HTTP_11 && !session.is_http2() {
-        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    let (mut range, mut answered) = (None, false);
+    let mut header_only = session.req_header().method == Method::HEAD;
+    if !ctx.background && ctx.cache.fetches_whole() {
+        let length = length.as_ref().and_then(|length| length.to_str().ok()?.parse().ok());
+        match cache::view(session, &mut head, length, Parts::One) {
+            View::Whole | View::Many(_) => {}
+            View::One(part) => range = Some(part),
+            View::Head => header_only = true,
+            View::Failed => answered = true,
+        }
     }
-    response::filter(session, &mut head, ctx)?;
-    let mut client: pingora::Result<()> = session.write_response_header(Box::new(head), header_only).await;
+    let mut client = if answered {
+        // The fill goes on for those who read along.
+        cache::precondition_failed(session, ctx).await
+    } else {
+        if unframed && !header_only && response::takes_chunks(session) {
+            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
+        response::filter(session, &mut head, ctx)?;
+        session.write_response_header(Box::new(head), header_only).await
+    };
+    let mut at = 0;
     loop {
         let next = if client.is_ok() {
-            while_client_waits(session, pieces.next(ctx)).await.and_then(|next| next)
+            while_client_waits(session, ctx.cache.fetches_whole(), pieces.next(ctx))
+                .await
+                .and_then(|next| next)
         } else {
             pieces.next(ctx).await
         };
@@ -310,35 +343,36 @@ async fn stream(
             Ok(None) => break,
             Err(fault) => {
                 // The readers of this fill are cut with it: the handler is dropped unfinished.
-                cache::abandon_store(session);
+                cache::abandon(ctx);
                 session.set_keepalive(None);
                 ctx.fault = Some(fault);
                 return error(fault);
             }
         };
-        if filling && !cache::store_chunk(session, piece.clone(), false).await {
-            filling = false;
-            ctx.cache.stored = false;
-            cache::abandon_store(session);
+        filling = filling && cache::store_chunk(ctx, piece.clone()).await;
+        if client.is_ok() && !header_only && !answered {
+            let part =
+                range.as_ref().map_or_else(|| piece.clone(), |range| cache::part_of(&piece, at, range));
+            if !part.is_empty() {
+                ctx.response_bytes += part.len() as u64;
+                client = session.write_response_body(Some(part), false).await;
+            }
         }
-        if client.is_ok() && !header_only {
-            ctx.response_bytes += piece.len() as u64;
-            client = session.write_response_body(Some(piece), false).await;
-        }
+        at += piece.len() as u64;
         if client.is_err() && !filling {
             break;
         }
     }
     if filling {
-        cache::finish_store(session, ctx, true).await;
+        cache::finish_store(ctx).await;
     }
     release(gateway, ctx, pieces.connection).await;
-    if client.is_ok() {
+    if client.is_ok() && !answered {
         client = session.write_response_body(None, true).await;
     }
     if client.is_err() {
         ctx.fault = Some(Fault::ClientGone);
         session.set_keepalive(None);
     }
-    client.map(|()| false)
+    client.map(|()| Delivered::Sent)
 }

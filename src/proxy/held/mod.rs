@@ -1,8 +1,8 @@
 //! Our own exchange with the upstream, in `proxy_upstream_filter`: after the cache was asked, before Pingora would connect.
 //!
 //! Pingora writes the head of an answer before any hook has seen the body. Where an answer must be judged first (everything from an
-//! `api`, everything that is shaped), the exchange is ours: the head is held, cleaned, the body shaped, then stored and sent. Hits,
-//! ranges on hits, the lock that collapses misses, and stale answers stay Pingora's.
+//! `api`, everything that is shaped, everything that may be stored), the exchange is ours: the head is held, cleaned, the body shaped,
+//! then stored and sent.
 //!
 //! ```text
 //! attempt: pick -> connect -> head (copied, cleaned, injected) -> body -> read head (1xx skipped)
@@ -11,10 +11,10 @@
 //!                     -> or stream: store and write as it comes               a fault later cuts the connection
 //! ```
 //!
-//! A fault before the first byte is left in `ctx` and `Ok(true)` returned: Pingora then asks for a peer, gets the fault as an error,
-//! and so may serve a stale object before it lets `failure` answer.
+//! A fault before the first byte is left in `ctx` and `Ok(true)` returned: `cache` may serve a stale object in its place; otherwise
+//! Pingora asks for a peer, gets the fault as an error, and lets `failure` answer.
 
-mod attempt;
+pub mod attempt;
 mod deliver;
 mod erase;
 mod shape;
@@ -22,7 +22,7 @@ mod shape;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
-use super::{Ctx, Gateway, cache, upstream_request};
+use super::{Ctx, Gateway, upstream_request};
 use crate::plan::Route;
 use crate::policy::Fault;
 
@@ -30,7 +30,7 @@ use crate::policy::Fault;
 #[must_use]
 pub fn takes(session: &Session, ctx: &Ctx, route: &Route) -> bool {
     let upgrades = session.is_upgrade_req() && upstream_request::upgrades(session.req_header(), route);
-    (ctx.body.whole_ahead && route.upstream.is_some()) || holds(route, upgrades)
+    ctx.cache.looked_up || (ctx.body.whole_ahead && route.upstream.is_some()) || holds(route, upgrades)
 }
 
 /// Whether answers of this route are held, as far as the head of a request tells; `upgrades`: it opens a tunnel.
@@ -43,27 +43,39 @@ pub fn holds(route: &Route, upgrades: bool) -> bool {
 ///
 /// # Errors
 /// When the connection of the client must be cut.
-pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
-    let Some(route) = ctx.route.clone() else { return Ok(true) };
-    if let Some(fault) = cache::shared_failure(session, ctx) {
-        // The fetch that this request waited for has failed; to repeat it would only queue up failures.
-        ctx.fault = Some(fault);
+pub async fn run(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+) -> pingora::Result<bool> {
+    if !takes(session, ctx, route) {
         return Ok(true);
     }
-    if !takes(session, ctx, &route) {
-        return Ok(true);
-    }
-    let goes_on = match attempt::until_answered(gateway, session, ctx, &route).await {
-        Ok(answer) => deliver::deliver(gateway, session, ctx, &route, answer).await?,
-        Err(fault) => {
-            ctx.fault = Some(fault);
-            true
+    loop {
+        let answer = match attempt::until_answered(gateway, session, ctx, route).await {
+            Ok(answer) => answer,
+            Err(fault) => {
+                ctx.fault = Some(fault);
+                return Ok(true);
+            }
+        };
+        match deliver::deliver(gateway, session, ctx, route, answer).await? {
+            Delivered::Sent => return Ok(false),
+            Delivered::Failed => return Ok(true),
+            Delivered::AskAgain => {}
         }
-    };
-    if goes_on && let Some(fault) = ctx.fault {
-        cache::note_failure(session, ctx, fault);
     }
-    Ok(goes_on)
+}
+
+/// What became of an answer.
+enum Delivered {
+    /// The client has it.
+    Sent,
+    /// Nothing was sent; the fault is in `ctx`.
+    Failed,
+    /// It answered a condition that does not fit what is stored: asked anew, without it.
+    AskAgain,
 }
 
 /// A fault as the framework's error: by its source Pingora decides whether a stale object may take its place.

@@ -42,7 +42,9 @@ pub async fn hold(
         return Err(refuse(ShapeResult::TooLarge, Fault::TooLargeToShape));
     }
     let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
-    while let Some(chunk) = while_client_waits(session, connection.read(ctx)).await?? {
+    while let Some(chunk) =
+        while_client_waits(session, ctx.cache.fetches_whole(), connection.read(ctx)).await??
+    {
         if too_large(body.len() + chunk.len()) {
             return Err(refuse(ShapeResult::TooLarge, Fault::TooLargeToShape));
         }

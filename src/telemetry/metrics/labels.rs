@@ -103,6 +103,10 @@ closed! {
         Concurrency => "concurrency",
         /// The request breaks a rule of HTTP or of the route. 400.
         BadRequest => "bad_request",
+        /// The condition of the request does not hold. 412.
+        Precondition => "precondition",
+        /// The client takes only what is stored, and nothing is. 504.
+        NotCached => "not_cached",
         /// The body is over the limit. 413.
         TooLarge => "too_large",
         /// The client has no valid credential. 401 or 403.
@@ -141,14 +145,12 @@ closed! {
         Stale => "stale",
         /// Stale, and the upstream said it is still good (304).
         Revalidated => "revalidated",
-        /// Not in the store.
+        /// Not in the store, or too old there; fetched.
         Miss => "miss",
-        /// In the store, too old, replaced.
-        Expired => "expired",
         /// The request or the route does not use the cache.
         Bypass => "bypass",
         /// Waited for another request that fetched the same thing.
-        Coalesced => "coalesced",
+        Collapsed => "collapsed",
         /// Fetched; the answer may not be stored.
         Uncacheable => "uncacheable",
     }

@@ -1,0 +1,302 @@
+//! One call to the upstream for concurrent requests of one key.
+//!
+//! ```text
+//!   join ──first──▶ Lead ── fetches ── land(Landing) ──▶ every Wait learns it
+//!     │                └── dropped without a word ─────▶ Landing::Lost: one of them leads
+//!     └──later──▶ Wait ── landing().await, within its patience
+//! ```
+//!
+//! A flight ends when the head of the answer is known: where that is stored, the waiters read along from the fill. Nothing of an answer is
+//! kept here but a status, and that only for those who wait. Flights are as many as requests that lead one, waiters as many as requests.
+//!
+//! Who has waited too long goes alone, and of those only [`MAX_STRAYS`] per key at a time: a slow origin is not asked once per client.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+use pingora_cache::CacheKey;
+use pingora_cache::key::{CacheHashKey, HashBinary};
+use tokio::sync::watch;
+
+/// What became of a fetch that others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landing {
+    /// The answer is in the store, or is being written to it: look again.
+    Stored,
+    /// The answer is not for sharing: everybody asks for themselves, at once.
+    Unshared,
+    /// It failed, and its client is told this status: so are the others.
+    Failed(u16),
+    /// The leader is gone without a word: one of the waiters leads.
+    Lost,
+}
+
+/// A place at a flight.
+#[derive(Debug)]
+pub enum Seat {
+    /// This request fetches.
+    Lead(Lead),
+    /// Another one does.
+    Wait(Wait),
+}
+
+/// All flights of a zone.
+#[derive(Debug)]
+pub struct Flights {
+    shards: Box<[Mutex<Shard>]>,
+    refused: AtomicU64,
+}
+
+type Shard = HashMap<HashBinary, Flight, RandomState>;
+
+/// One key that is being fetched.
+#[derive(Debug, Default)]
+struct Flight {
+    /// Of the leader that is under way, if any.
+    landing: Option<Arc<watch::Sender<Option<Landing>>>>,
+    /// Requests that gave up waiting and went by themselves.
+    strays: usize,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), refused: AtomicU64::new(0) }
+    }
+}
+
+impl Flights {
+    /// Takes the lead of a key, or a place behind who has it.
+    pub fn join(&'static self, key: &CacheKey) -> Seat {
+        let key = key.combined_bin();
+        let mut shard = self.shard(&key).lock();
+        let flight = shard.entry(key).or_default();
+        if let Some(landing) = &flight.landing {
+            return Seat::Wait(Wait { landing: landing.subscribe() });
+        }
+        let landing = Arc::new(watch::Sender::new(None));
+        flight.landing = Some(landing.clone());
+        Seat::Lead(Lead { flights: self, key, landing })
+    }
+
+    /// Takes the lead of a key if nobody has it.
+    pub fn lead(&'static self, key: &CacheKey) -> Option<Lead> {
+        match self.join(key) {
+            Seat::Lead(lead) => Some(lead),
+            Seat::Wait(_) => None,
+        }
+    }
+
+    /// Goes alone after a wait that was too long. `None`: enough others of this key are doing that.
+    pub fn stray(&'static self, key: &CacheKey) -> Option<Stray> {
+        let key = key.combined_bin();
+        let mut shard = self.shard(&key).lock();
+        let flight = shard.entry(key).or_default();
+        if flight.strays >= MAX_STRAYS {
+            self.refused.fetch_add(1, Relaxed);
+            return None;
+        }
+        flight.strays += 1;
+        Some(Stray { flights: self, key })
+    }
+
+    /// Requests that waited in vain and were not let to the upstream, since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    fn shard(&self, key: &HashBinary) -> &Mutex<Shard> {
+        let [first, ..] = *key;
+        // The hash is keyed and uniform.
+        self.shards.get(usize::from(first) % SHARDS).expect("the index is a remainder of the length")
+    }
+
+    fn leave(&self, key: HashBinary, change: impl FnOnce(&mut Flight)) {
+        if let Entry::Occupied(mut place) = self.shard(&key).lock().entry(key) {
+            change(place.get_mut());
+            if place.get().landing.is_none() && place.get().strays == 0 {
+                place.remove();
+            }
+        }
+    }
+}
+
+/// The lead of a flight. Dropping it without [`Lead::land`] lets another lead.
+#[derive(Debug)]
+pub struct Lead {
+    flights: &'static Flights,
+    key: HashBinary,
+    landing: Arc<watch::Sender<Option<Landing>>>,
+}
+
+impl Lead {
+    /// Whether it is the lead of this key.
+    #[must_use]
+    pub fn leads(&self, key: &CacheKey) -> bool {
+        self.key == key.combined_bin()
+    }
+
+    /// Ends the flight and tells those who wait. The first word counts.
+    pub fn land(self, landing: Landing) {
+        self.end(landing);
+    }
+
+    fn end(&self, landing: Landing) {
+        // Out of the table first: who comes now must not find a flight that has landed.
+        self.flights.leave(self.key, |flight| {
+            if flight.landing.as_ref().is_some_and(|other| Arc::ptr_eq(other, &self.landing)) {
+                flight.landing = None;
+            }
+        });
+        self.landing.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert(landing);
+            first
+        });
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if self.landing.borrow().is_none() {
+            self.end(Landing::Lost);
+        }
+    }
+}
+
+/// A place behind a leader.
+#[derive(Debug)]
+pub struct Wait {
+    landing: watch::Receiver<Option<Landing>>,
+}
+
+impl Wait {
+    /// What became of the fetch; `None` if it is still under way at `until`.
+    pub async fn landing(mut self, until: Instant) -> Option<Landing> {
+        let told = self.landing.wait_for(Option::is_some);
+        match tokio::time::timeout_at(until.into(), told).await {
+            Ok(Ok(told)) => *told,
+            Ok(Err(_)) => Some(Landing::Lost),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Leave to go alone; given back when dropped.
+#[derive(Debug)]
+pub struct Stray {
+    flights: &'static Flights,
+    key: HashBinary,
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        self.flights.leave(self.key, |flight| flight.strays = flight.strays.saturating_sub(1));
+    }
+}
+
+/// How long a request waits for others in all before it goes alone. nginx waits five seconds (`proxy_cache_lock_timeout`); a vendor's slow
+/// answers take longer than that, and a second call would not be faster.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a request takes a place again when leaders are lost, before it goes alone.
+pub const MAX_ROUNDS: usize = 16;
+/// Requests of one key that may go alone at a time.
+pub const MAX_STRAYS: usize = 8;
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flights() -> &'static Flights {
+        Box::leak(Box::default())
+    }
+
+    fn key(text: &str) -> CacheKey {
+        CacheKey::new(text, "")
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    fn lead(seat: Seat) -> Lead {
+        let Seat::Lead(lead) = seat else { panic!("somebody leads already") };
+        lead
+    }
+
+    fn wait(seat: Seat) -> Wait {
+        let Seat::Wait(wait) = seat else { panic!("nobody leads") };
+        wait
+    }
+
+    fn is_empty(flights: &Flights) -> bool {
+        flights.shards.iter().all(|shard| shard.lock().is_empty())
+    }
+
+    #[tokio::test]
+    async fn one_leads_and_the_others_learn_how_it_ended() {
+        let flights = flights();
+        let leader = lead(flights.join(&key("a")));
+        let others = [wait(flights.join(&key("a"))), wait(flights.join(&key("a")))];
+        drop(lead(flights.join(&key("b"))));
+        leader.land(Landing::Failed(503));
+        for other in others {
+            assert_eq!(other.landing(soon()).await, Some(Landing::Failed(503)));
+        }
+        assert!(is_empty(flights), "nothing stays");
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_vanishes_lets_another_lead() {
+        let flights = flights();
+        let leader = lead(flights.join(&key("a")));
+        let other = wait(flights.join(&key("a")));
+        drop(leader);
+        assert_eq!(other.landing(soon()).await, Some(Landing::Lost));
+        lead(flights.join(&key("a"))).land(Landing::Stored);
+        assert!(is_empty(flights), "nothing stays");
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_landing_leads_the_next_flight() {
+        let flights = flights();
+        lead(flights.join(&key("a"))).land(Landing::Unshared);
+        let next = lead(flights.join(&key("a")));
+        let late = wait(flights.join(&key("a")));
+        next.land(Landing::Stored);
+        assert_eq!(late.landing(soon()).await, Some(Landing::Stored), "not what the first one ended with");
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_in_time() {
+        let flights = flights();
+        let _leader = lead(flights.join(&key("a")));
+        assert_eq!(wait(flights.join(&key("a"))).landing(Instant::now()).await, None);
+    }
+
+    #[test]
+    fn variants_fly_apart() {
+        let flights = flights();
+        let mut german = key("a");
+        german.set_variance_key([1; 16]);
+        let both = (flights.join(&key("a")), flights.join(&german));
+        assert!(matches!(both, (Seat::Lead(_), Seat::Lead(_))));
+    }
+
+    #[test]
+    fn only_so_many_go_alone() {
+        let flights = flights();
+        let strays: Vec<_> = (0..MAX_STRAYS).filter_map(|_| flights.stray(&key("a"))).collect();
+        assert_eq!(strays.len(), MAX_STRAYS);
+        assert!(flights.stray(&key("a")).is_none(), "one too many");
+        assert!(flights.stray(&key("b")).is_some(), "another key");
+        assert_eq!(flights.refused(), 1, "counted");
+        drop(strays);
+        assert!(is_empty(flights), "nothing stays");
+    }
+}

@@ -1,0 +1,279 @@
+//! From the upstream's answer to the store: judged, written, or a 304 that renews what is there.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderName, Method, StatusCode, header};
+use pingora::cache::CacheKey;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::{outcome, selecting};
+use crate::cache::directives::Asked;
+use crate::cache::flights::{Landing, Lead, Stray};
+use crate::cache::freshness::{self, Policy, Reason, RequestFacts, Verdict};
+use crate::cache::reuse::{Reuse, reuse};
+use crate::cache::status::Forward;
+use crate::cache::storage::FillEpoch;
+use crate::cache::terms::Terms;
+use crate::cache::{Found, NotStored, Refused, Writer, Zone, validate};
+use crate::policy::forwarding;
+use crate::proxy::Ctx;
+
+/// A call to the upstream whose answer may be stored.
+pub struct Fetch {
+    /// Where it is stored.
+    pub key: CacheKey,
+    /// Why the upstream is asked.
+    pub why: Forward,
+    /// The upstream is asked for the whole, without the client's conditions, and with GET.
+    pub whole: bool,
+    /// Whether the answer may be stored as far as the request goes.
+    pub stores: bool,
+    /// The flight that others wait for.
+    pub lead: Option<Lead>,
+    /// The leave to go without one.
+    pub stray: Option<Stray>,
+    /// What is stored and has to be asked about.
+    pub stale: Option<Found>,
+    /// When it began: a purge in between wins over it.
+    pub(super) epoch: FillEpoch,
+    pub(super) writer: Option<Writer>,
+}
+
+impl Fetch {
+    /// A fetch on behalf of all who ask.
+    #[must_use]
+    pub fn whole(zone: &Zone, key: CacheKey, why: Forward) -> Self {
+        Self {
+            key,
+            why,
+            whole: true,
+            stores: true,
+            lead: None,
+            stray: None,
+            stale: None,
+            epoch: zone.epoch(),
+            writer: None,
+        }
+    }
+
+    /// A fetch for this client alone, as it asks.
+    #[must_use]
+    pub fn alone(zone: &Zone, key: CacheKey, why: Forward) -> Self {
+        Self { whole: false, ..Self::whole(zone, key, why) }
+    }
+
+    /// A fetch that nobody waits for: as the client asks, or about what is stored, if there is something.
+    #[must_use]
+    pub fn by_itself(zone: &Zone, key: CacheKey, why: Forward, stale: Option<Found>) -> Self {
+        Self { whole: stale.is_some(), stale, ..Self::whole(zone, key, why) }
+    }
+
+    /// Asks whether what is stored still holds (RFC 9111 §4.3.1), where it can be asked.
+    pub fn validate(&self, head: &mut RequestHeader) {
+        if let Some(stale) = self.stale.as_ref().filter(|_| self.whole) {
+            validate::add_validators(head, stale.meta.response_header());
+        }
+    }
+}
+
+/// Tells those who wait. Once.
+fn land(ctx: &mut Ctx, landing: Landing) {
+    if let Some(lead) = ctx.cache.fetch.as_mut().and_then(|fetch| fetch.lead.take()) {
+        lead.land(landing);
+    }
+}
+
+/// Judges an answer; `head` is as the client would see it.
+fn judge(session: &Session, ctx: &Ctx, head: &ResponseHeader, now: SystemTime) -> Option<Verdict> {
+    let route = ctx.route.as_ref()?;
+    let settings = route.settings.cache.as_ref()?;
+    let fetch = ctx.cache.fetch.as_ref()?;
+    let request = session.req_header();
+    // Where the route says who may share the answer, it is no longer HTTP that has to.
+    let open = settings.share.is_none();
+    let sent = |name: HeaderName, forwarded: bool| open && forwarded && request.headers.contains_key(name);
+    let facts = RequestFacts {
+        authorization_forwarded: sent(header::AUTHORIZATION, route.settings.forwards_authorization),
+        cookie_forwarded: sent(header::COOKIE, route.settings.forwards_cookies),
+        // Fetched as a whole, a HEAD is sent as a GET.
+        method_head: ctx.exchange.method == Method::HEAD && !fetch.whole,
+        no_store: ctx.cache.asked.no_store,
+        path: &ctx.exchange.path,
+        response_delay: ctx.exchange.upstream_started.map_or_else(Default::default, |began| began.elapsed()),
+    };
+    let policy = Policy {
+        ttl: settings.ttl,
+        override_upstream: settings.overrides,
+        stale_while_revalidate: settings.stale_while_revalidate,
+        stale_if_error: settings.stale_if_error,
+        heuristic_max: settings.heuristic_max,
+        store_set_cookie: settings.store_set_cookie,
+        negative_max: settings.negative_max,
+    };
+    if settings.app && varies_by_ours(head) {
+        // The upstream saw what we said of the client, not what the client sent: no request could choose such a variant.
+        return Some(Verdict::Refuse(Reason::Vary));
+    }
+    Some(freshness::judge(head, &facts, &policy, now))
+}
+
+fn varies_by_ours(head: &ResponseHeader) -> bool {
+    let names = head.headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
+    names.flat_map(|line| line.split(',')).any(|name| forwarding::is_ours(&name.trim().to_ascii_lowercase()))
+}
+
+/// Decides whether an answer is stored, opens its place, and lets those who wait go on. `true`: chunks may follow.
+pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> bool {
+    let zone = ctx.shared.zone;
+    if ctx.cache.fetch.as_ref().is_none_or(|fetch| !fetch.stores) {
+        return false;
+    }
+    let now = SystemTime::now();
+    let mut meta = match judge(session, ctx, head, now) {
+        Some(Verdict::Store(meta)) => meta,
+        Some(Verdict::Refuse(reason)) => {
+            refuse(ctx, head.status, reason);
+            return false;
+        }
+        None => return false,
+    };
+    let Some(fetch) = ctx.cache.fetch.as_mut() else { return false };
+    let has_length = meta.headers().contains_key(header::CONTENT_LENGTH);
+    let opened = if !has_length && zone.refused(&fetch.key) == Some(Refused::TooLarge) {
+        // It outgrew the limit lately, and does not say that it would not again: nobody is to read along.
+        Err(NotStored::TooLarge)
+    } else {
+        fetch.epoch.stamp(&mut meta);
+        let landing = if reuse(&meta, &Asked::default(), now) == Reuse::Validate {
+            // Good for one client only, until the upstream was asked again.
+            Landing::Unshared
+        } else {
+            Landing::Stored
+        };
+        let (ttl, validates) = (outcome::seconds_of(now, &meta), Terms::of(&meta).validates);
+        let opened = zone.open(&mut fetch.key, meta, selecting(session), usize::MAX).await;
+        opened.map(|writer| (writer, landing, ttl, validates))
+    };
+    match opened {
+        Ok((writer, landing, ttl, validates)) => {
+            fetch.writer = Some(writer);
+            note_sharing(zone, &fetch.key, validates);
+            land(ctx, landing);
+            ctx.cache.stored = true;
+            if let Some(outcome) = &mut ctx.cache.outcome {
+                outcome.ttl_secs = Some(ttl);
+            }
+            true
+        }
+        Err(why) => {
+            not_stored(ctx, why);
+            false
+        }
+    }
+}
+
+/// Who may be given this only after asking the upstream does not wait for others.
+fn note_sharing(zone: &Zone, key: &CacheKey, validates: bool) {
+    if validates {
+        zone.note_refusal(key, Refused::Unshared);
+    } else {
+        zone.forget_refusal(key);
+    }
+}
+
+fn refuse(ctx: &mut Ctx, status: StatusCode, reason: Reason) {
+    ctx.cache.refused = Some(reason.as_str());
+    if status.is_server_error() {
+        // The others share it, instead of asking a failing upstream one by one.
+        return land(ctx, Landing::Failed(status.as_u16()));
+    }
+    if reason.lasts()
+        && let Some(fetch) = &ctx.cache.fetch
+    {
+        ctx.shared.zone.note_refusal(&fetch.key, Refused::Unshared);
+    }
+    land(ctx, Landing::Unshared);
+}
+
+fn not_stored(ctx: &mut Ctx, why: NotStored) {
+    ctx.cache.stored = false;
+    if why == NotStored::TooLarge {
+        ctx.cache.refused = Some("too-large");
+        if let Some(fetch) = &ctx.cache.fetch {
+            ctx.shared.zone.note_refusal(&fetch.key, Refused::TooLarge);
+        }
+    }
+    land(ctx, Landing::Unshared);
+}
+
+/// Stores a piece. `false`: the object cannot be stored to its end, and those who read along are cut.
+pub async fn store_chunk(ctx: &mut Ctx, chunk: Bytes) -> bool {
+    let Some(fetch) = ctx.cache.fetch.as_mut() else { return false };
+    let Some(writer) = fetch.writer.as_mut() else { return false };
+    match writer.write(chunk).await {
+        Ok(()) => true,
+        Err(why) => {
+            fetch.writer = None;
+            not_stored(ctx, why);
+            false
+        }
+    }
+}
+
+/// Makes a stored object visible as whole.
+pub async fn finish_store(ctx: &mut Ctx) {
+    let writer = ctx.cache.fetch.as_mut().and_then(|fetch| fetch.writer.take());
+    if let Some(writer) = writer
+        && writer.finish().await.is_err()
+    {
+        ctx.cache.stored = false;
+    }
+}
+
+/// Gives up a fill: its readers get an error, nothing stays.
+pub fn abandon(ctx: &mut Ctx) {
+    if let Some(fetch) = ctx.cache.fetch.as_mut()
+        && fetch.writer.take().is_some()
+    {
+        ctx.cache.stored = false;
+    }
+}
+
+/// A 304 to our own question: gives what is stored the fields that came, and returns it to be served (RFC 9111 §4.3.4). `None`: it is
+/// about something else, and the question has to be asked anew, without a condition.
+pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Option<Found> {
+    let zone = ctx.shared.zone;
+    let mut found = ctx.cache.fetch.as_mut().filter(|fetch| fetch.whole)?.stale.take()?;
+    if !validate::is_about(found.meta.response_header(), head) {
+        return None;
+    }
+    let merged = validate::merge(found.meta.response_header(), head);
+    let now = SystemTime::now();
+    let verdict = judge(session, ctx, &merged, now)?;
+    let fetch = ctx.cache.fetch.as_mut()?;
+    let landing = match verdict {
+        Verdict::Store(meta) => {
+            let renewed = zone.renew(&fetch.key, &found.meta, &meta).await;
+            let is_shared = reuse(&meta, &Asked::default(), now) != Reuse::Validate;
+            note_sharing(zone, &fetch.key, Terms::of(&meta).validates);
+            found.meta = meta;
+            ctx.cache.stored = renewed;
+            if is_shared && renewed { Landing::Stored } else { Landing::Unshared }
+        }
+        Verdict::Refuse(reason) => {
+            // Good for this client, and no longer for others.
+            zone.purge(&fetch.key);
+            ctx.cache.refused = Some(reason.as_str());
+            *found.meta.response_header_mut() = merged;
+            Landing::Unshared
+        }
+    };
+    if let Some(outcome) = &mut ctx.cache.outcome {
+        outcome.fwd_status = Some(StatusCode::NOT_MODIFIED.as_u16());
+        outcome.ttl_secs = Some(outcome::seconds_of(now, &found.meta));
+    }
+    land(ctx, landing);
+    Some(found)
+}
