@@ -11,6 +11,8 @@
 //! Cost: while nothing is asked, one relaxed load for each write. When asked, one pass over the head (by `memchr`, line by line, up to
 //! `date`), 29 bytes formatted on the stack, and a write of three slices in place of one; nothing is copied or allocated.
 //!
+//! What it reads goes by way of [`Early`], which is about another matter.
+//!
 //! Not for HTTP/2: there the framework hands its head to HPACK, and `Age` has to say it (`proxy::response`).
 
 use std::io::{self, IoSlice, Write as _};
@@ -30,6 +32,7 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::early::Early;
 use super::exchange::Shared;
 
 /// The moment that the next final head of a connection is to carry. Taken by that head; set and taken by the connection's own task.
@@ -66,11 +69,12 @@ pub(super) struct Dated<S> {
     io: S,
     shared: Arc<Shared>,
     place: Place,
+    early: Early,
 }
 
 impl<S> Dated<S> {
     pub(super) fn new(io: S, shared: Arc<Shared>) -> Self {
-        Self { io, shared, place: Place::START }
+        Self { io, shared, place: Place::START, early: Early::default() }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -248,7 +252,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Dated<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let this = &mut *self;
+        this.early.poll_read(&mut this.io, cx, buf)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The framework parses a prefix before it reads anything, so a complete head in the prefix keeps its own timers (per read,
 //! and none at all from the second request on) from ever being used. Bytes after the head become the start of the body.
-//! Pipelining stays off: what a client sends past a body makes the framework close after the answer.
+//! The framework's pipelining stays off: what arrives in one read with a request and past its end makes it close after the answer. What
+//! arrives later waits for its turn ([`super::early`]).
 
 use std::sync::Arc;
 use std::time::Duration;

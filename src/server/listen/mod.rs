@@ -21,6 +21,7 @@ mod alarm;
 mod answer;
 mod caps;
 mod dated;
+mod early;
 mod exchange;
 mod head;
 mod http1;
