@@ -57,8 +57,10 @@ pub(super) struct Directives {
     pub(super) withheld: Vec<HeaderName>,
     /// `public` (§5.2.2.9).
     pub(super) public: bool,
-    /// `must-revalidate` or `proxy-revalidate` (§5.2.2.2, §5.2.2.8): stale answers are not used.
+    /// `must-revalidate` (§5.2.2.2), which also lets the answer to a request with `Authorization` be shared (§3.5).
     pub(super) must_revalidate: bool,
+    /// `proxy-revalidate` (§5.2.2.8), which does not.
+    pub(super) proxy_revalidate: bool,
     /// `must-understand` (§5.2.2.3).
     pub(super) must_understand: bool,
     /// `immutable` (RFC 8246).
@@ -91,6 +93,11 @@ impl Directives {
         directives
     }
 
+    /// Whether the answer is not to be used when stale, said for itself and not by `s-maxage`.
+    pub(super) fn forbids_stale(&self) -> bool {
+        self.must_revalidate || self.proxy_revalidate
+    }
+
     /// `Unclear` and the bans also for what is written wrongly; leave (`public`, `must-understand`, `immutable`) only for what is not.
     fn add(&mut self, name: &str, value: Option<&str>) {
         // A space before the `=` is no part of the grammar: what it is a value of is unclear, if it is one at all.
@@ -109,7 +116,8 @@ impl Directives {
             () if is("no-store") => self.no_store = true,
             () if is("private") => self.private |= !self.withhold(value),
             () if is("no-cache") => self.no_cache |= !self.withhold(value),
-            () if is("must-revalidate") || is("proxy-revalidate") => self.must_revalidate = true,
+            () if is("must-revalidate") => self.must_revalidate = true,
+            () if is("proxy-revalidate") => self.proxy_revalidate = true,
             () if is("public") => self.public |= plain,
             () if is("must-understand") => self.must_understand |= plain,
             () if is("immutable") => self.immutable |= plain,

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{self, AGE, CONNECTION, CONTENT_RANGE, ETAG, LAST_MODIFIED, SET_COOKIE, VARY};
+use http::header::{self, AGE, CONNECTION, CONTENT_RANGE, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName};
 use pingora::http::ResponseHeader;
 use pingora_cache::CacheMeta;
@@ -125,7 +125,7 @@ pub fn judge(
     if lifetime.saturating_add(windows.longest()) <= age && !is_worth_asking_for {
         return Verdict::Refuse(Reason::Stale);
     }
-    let never_stale = said.must_revalidate || (said.s_maxage != Seconds::Absent && forced.is_none());
+    let never_stale = said.forbids_stale() || (said.s_maxage != Seconds::Absent && forced.is_none());
     let terms = Terms { never_stale, ..Terms::default() };
     Verdict::Store(meta(answer, &said, policy, (lifetime, age), windows, terms, now))
 }
@@ -180,10 +180,7 @@ fn refusal(
         ),
         (request.cookie_forwarded && (forced || !shared), Reason::Cookie),
         (deception::contradicts(request.path, answer.status, headers), Reason::Deception),
-        (
-            headers.contains_key(VARY) && vary::variance(headers, &HeaderMap::new()) == vary::Vary::Star,
-            Reason::Vary,
-        ),
+        (!vary::can_be_followed(headers), Reason::Vary),
     ];
     checks.into_iter().find(|(applies, _)| *applies).map(|(_, reason)| reason)
 }
@@ -284,7 +281,7 @@ impl Windows {
     /// open (§4.2.4: "MUST NOT"); but an upstream that sends it together with `stale-while-revalidate` or `stale-if-error` means those,
     /// and the more special word counts (RFC 5861 §3, §4).
     fn of(said: &Directives, policy: &Policy, forced: bool) -> Self {
-        if said.must_revalidate {
+        if said.forbids_stale() {
             return Self::default();
         }
         let closes = said.s_maxage != Seconds::Absent && !forced;
@@ -336,7 +333,9 @@ fn meta(
     if !age.is_zero() {
         meta.set_epoch_override(epoch);
     }
-    terms.stamp(&mut meta);
+    if terms != Terms::default() {
+        terms.stamp(&mut meta);
+    }
     meta
 }
 

@@ -40,25 +40,35 @@ pub fn variance(stored: &HeaderMap, request: &HeaderMap) -> Vary {
         return Vary::None;
     }
     let mut names: [&str; MAX_NAMES] = [""; MAX_NAMES];
+    let Some(count) = named(stored, &mut names) else { return Vary::Star };
+    let Some(names) = names.get_mut(..count).filter(|names| !names.is_empty()) else { return Vary::None };
+    names.sort_unstable_by(|a, b| order_ignoring_case(a, b));
+    Vary::Hash(hash128(&selected(names, request)))
+}
+
+/// Whether the `Vary` of an answer leaves any request that it is for: `false` where [`variance`] would be [`Vary::Star`].
+pub fn can_be_followed(answer: &HeaderMap) -> bool {
+    !answer.contains_key(VARY) || named(answer, &mut [""; MAX_NAMES]).is_some()
+}
+
+/// Writes the names, each once, and says how many there are. `None`: they cannot be followed.
+fn named<'h>(stored: &'h HeaderMap, names: &mut [&'h str; MAX_NAMES]) -> Option<usize> {
     let mut count = 0;
     for line in stored.get_all(VARY) {
-        let Ok(line) = line.to_str() else { return Vary::Star };
+        let line = line.to_str().ok()?;
         for name in line.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             // What is no name cannot be followed, `*` foremost.
             if name == "*" || HeaderName::from_bytes(name.as_bytes()).is_err() {
-                return Vary::Star;
+                return None;
             }
             if names.iter().take(count).any(|known| known.eq_ignore_ascii_case(name)) {
                 continue;
             }
-            let Some(place) = names.get_mut(count) else { return Vary::Star };
-            *place = name;
+            *names.get_mut(count)? = name;
             count += 1;
         }
     }
-    let Some(names) = names.get_mut(..count).filter(|names| !names.is_empty()) else { return Vary::None };
-    names.sort_unstable_by(|a, b| order_ignoring_case(a, b));
-    Vary::Hash(hash128(&selected(names, request)))
+    Some(count)
 }
 
 /// Each name in lower case, a zero byte, and the form of its value.

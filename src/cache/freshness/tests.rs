@@ -3,6 +3,7 @@
 use super::*;
 use std::time::UNIX_EPOCH;
 
+mod invariants;
 mod times;
 
 const NOW_DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -229,6 +230,7 @@ fn rfc9111_3_5_forwarded_authorization_needs_leave_to_share() {
     let facts = RequestFacts { authorization_forwarded: true, ..RequestFacts::default() };
     let stored = |value| judged(200, &[("cache-control", value)], &ttl(60), &facts).map(|_| ());
     assert_eq!(stored("max-age=60"), Err(Reason::Authorization), "max-age alone");
+    assert_eq!(stored("max-age=60, proxy-revalidate"), Err(Reason::Authorization), "not one of the three");
     for value in ["public, max-age=60", "s-maxage=60", "must-revalidate, max-age=60"] {
         assert_eq!(stored(value), Ok(()), "{value}");
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use pingora::http::ResponseHeader;
+use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 
 fn secs(n: u64) -> Duration {
@@ -68,6 +69,46 @@ const NOTHING: Asked = Asked {
     max_stale: None,
     stale_if_error: None,
 };
+
+fn span() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of(prop_oneof![(0..200_u64).prop_map(secs), Just(Duration::MAX)])
+}
+
+proptest! {
+    #[test]
+    fn rfc9111_4_2_4_stale_is_given_only_by_somebody_who_may_say_so(
+        (lifetime, age, after) in (0..100_u64, 0..100_u64, 0..300_u64),
+        windows in (0..100_u32, 0..100_u32),
+        (validates, never_stale, no_cache) in any::<(bool, bool, bool)>(),
+        (max_age, min_fresh, max_stale, stale_if_error) in (span(), span(), span(), span()),
+    ) {
+        let terms = Terms { validates, never_stale, ..Terms::default() };
+        let kept = Kept { lifetime, age, windows, terms, ..Kept::default() };
+        let asked = Asked { no_cache, max_age, min_fresh, max_stale, stale_if_error, ..NOTHING };
+        let (now_age, stale_for) = (age + after, (age + after).checked_sub(lifetime));
+        match kept.reuse(asked, after) {
+            Reuse::Validate => {}
+            used => {
+                prop_assert!(!validates && !no_cache, "nothing is used unasked that has to be asked about");
+                prop_assert!(max_age.is_none_or(|oldest| secs(now_age) <= oldest), "no older than is wanted");
+                match used {
+                    Reuse::Fresh => prop_assert!(stale_for.is_none()),
+                    Reuse::WhileRevalidate => prop_assert!(stale_for.is_some_and(|s| s < windows.0.into())),
+                    _ => prop_assert!(!never_stale && max_stale.is_some()),
+                }
+            }
+        }
+        if kept.stands_in(asked, after) {
+            let opened = stale_if_error.is_some() && !never_stale;
+            prop_assert!(!validates, "nothing stands in that has to be asked about");
+            prop_assert!(stale_for.is_none_or(|s| s < windows.1.into()) || opened, "a window that somebody opened");
+        }
+        let nothing = kept.reuse(NOTHING, after);
+        if nothing == Reuse::Validate && (never_stale || validates) {
+            prop_assert_eq!(kept.reuse(asked, after), Reuse::Validate, "no request opens what is closed");
+        }
+    }
+}
 
 #[test]
 fn rfc9111_4_2_an_answer_is_fresh_while_its_lifetime_is_longer_than_its_age() {
