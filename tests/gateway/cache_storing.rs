@@ -144,7 +144,6 @@ fn what_may_not_be_shared_is_never_stored() {
 }
 
 #[test]
-#[ignore = "needs the engine: the framework's gives the first client what is stored"]
 fn a_field_that_private_names_is_not_stored_and_the_rest_is() {
     let cases: &[Case] = &[(
         "me",
