@@ -16,8 +16,8 @@ import { getResults, runTests } from 'http-cache-tests/client/runner.mjs';
 import suites from 'http-cache-tests/tests/index.mjs';
 
 // What must be reached: all caches that the suite's site compares reach 155 and 88 between them.
-const REQUIRED = 121;
-const OPTIONAL = 73;
+const REQUIRED = 156;
+const OPTIONAL = 77;
 // Observed, not graded by the suite: an old answer stands in for an origin that is gone, and for one that says it is not well.
 const STALE = ['stale-close', 'stale-503', 'stale-sie-close', 'stale-sie-503'];
 

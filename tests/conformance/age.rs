@@ -95,7 +95,6 @@ fn rfc9111_1_2_2_an_age_too_great_is_very_old() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9111_4_3_4_after_a_validation_the_age_is_counted_anew() {
     let stage = Stage::new("{}");
     for way in BOTH {

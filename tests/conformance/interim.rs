@@ -22,7 +22,6 @@ fn rfc9111_3_only_the_final_answer_is_stored() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9110_15_2_an_app_s_interim_answers_reach_the_client() {
     let stage = Stage::new("{}");
     let given = fresh(60).after_interim("103 Early Hints", &[("Link", "</a.css>; rel=preload")]);
