@@ -1,4 +1,5 @@
-//! How old an answer is, and how long it is fresh (RFC 9111 §4.2).
+//! How old an answer is, and how long it is fresh (RFC 9111 §4.2). In whole seconds, as everything that says so counts: the rest of a second
+//! that has begun is dropped, or an answer that came at once would be a second old by the fraction that `Date` does not show.
 
 use std::time::{Duration, SystemTime};
 
@@ -35,7 +36,7 @@ pub(super) fn heuristic_lifetime(
 ) -> Option<Duration> {
     let changed = date(headers, &LAST_MODIFIED, now)?;
     let from = date(headers, &DATE, now).unwrap_or(now);
-    Some((from.duration_since(changed).ok()? / 10).min(longest))
+    Some(whole(from.duration_since(changed).ok()? / 10).min(longest))
 }
 
 /// §4.2.3, `corrected_initial_age`: the larger of the apparent age and of the age that is reported plus the time the answer took. With
@@ -44,7 +45,11 @@ pub(super) fn heuristic_lifetime(
 pub(super) fn initial_age(headers: &HeaderMap, response_delay: Duration, now: SystemTime) -> Duration {
     let apparent =
         date(headers, &DATE, now).and_then(|date| now.duration_since(date).ok()).unwrap_or_default();
-    apparent.max(reported_age(headers).saturating_add(response_delay))
+    whole(apparent.max(reported_age(headers).saturating_add(response_delay)))
+}
+
+fn whole(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs())
 }
 
 /// §5.1: of a list, also over several lines, the first member; what is no number of seconds is ignored.

@@ -78,6 +78,9 @@ fn rfc9111_4_2_2_a_tenth_of_the_time_since_the_last_change_is_a_guess() {
     let minute_ago = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");
     assert_eq!(fresh(200, &[minute_ago], &policy), Ok(6), "a tenth");
     assert_eq!(fresh(200, &[hour_ago], &policy), Ok(100), "at most");
+    let just_now = ("last-modified", "Sun, 06 Nov 1994 08:49:30 GMT");
+    assert_eq!(fresh(201, &[just_now], &policy), Err(Reason::NoFreshness), "no status for guesses");
+    assert_eq!(fresh(200, &[just_now], &policy), Ok(0), "less than a second: kept to be asked about");
     let dated = [minute_ago, ("date", "Sun, 06 Nov 1994 08:49:36 GMT")];
     assert_eq!(fresh(200, &dated, &policy), Ok(4), "from its date, and a second of it is over");
     assert_eq!(
@@ -147,6 +150,9 @@ fn rfc9111_4_2_3_age_is_subtracted_with_the_delay_of_the_answer() {
     assert_eq!(meta.fresh_sec(), 60, "the lifetime itself is whole");
     let meta = judged(200, &[("cache-control", "max-age=60")], &NO_POLICY, &slow).unwrap();
     assert_eq!(meta.epoch(), now() - secs(5), "no `Age` is an age of 0 when it was asked for");
+    let quick = RequestFacts { response_delay: Duration::from_millis(999), ..slow };
+    let meta = judged(200, &[("cache-control", "max-age=1")], &NO_POLICY, &quick).unwrap();
+    assert_eq!(meta.epoch(), now(), "a second that is not over does not count");
 }
 
 #[test]
