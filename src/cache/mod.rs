@@ -37,7 +37,6 @@ pub mod vary;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use pingora_cache::key::CacheHashKey;
 use pingora_cache::trace::Span;
@@ -48,6 +47,7 @@ pub use pingora_cache::HitHandler;
 use refusals::Refusals;
 pub use refusals::Refused;
 use storage::{FillEpoch, HeapStore, Settings, StoreStats};
+use vary::Selecting;
 
 /// One cache zone: a store and what goes with it, shared by all workers and all routes that name it. One per process today
 /// (`cache` in the configuration).
@@ -118,7 +118,11 @@ impl Zone {
 
     /// What is stored under a key for this request. The first object of a key says by its `Vary` which variant the request is answered
     /// with (RFC 9111 §4.1); `key` becomes that variant's, found or not.
-    pub async fn find(&'static self, key: &mut CacheKey, request: &HeaderMap) -> Option<Found> {
+    pub async fn find<'a>(
+        &'static self,
+        key: &mut CacheKey,
+        request: impl Into<Selecting<'a>>,
+    ) -> Option<Found> {
         key.remove_variance_key();
         let first = self.look(key).await?;
         let wanted = vary::variance(first.meta.headers(), request).hash();
@@ -140,11 +144,11 @@ impl Zone {
     ///
     /// # Errors
     /// [`NotStored`].
-    pub async fn open(
+    pub async fn open<'a>(
         &'static self,
         key: &mut CacheKey,
         mut meta: CacheMeta,
-        request: &HeaderMap,
+        request: impl Into<Selecting<'a>>,
         max_bytes: usize,
     ) -> Result<Writer, NotStored> {
         let variance = vary::variance(meta.headers(), request).hash();
@@ -214,7 +218,7 @@ impl Zone {
     }
 
     /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.
-    pub fn peek(&self, key: &CacheKey, request: &HeaderMap, now: SystemTime) -> Peeked {
+    pub fn peek<'a>(&self, key: &CacheKey, request: impl Into<Selecting<'a>>, now: SystemTime) -> Peeked {
         let is_refused = self.refused(key).is_some();
         let mut key = key.clone();
         let mut meta = self.store.peek(&key, now);

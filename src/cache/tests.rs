@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::key::{KeyParts, MethodClass};
 use super::*;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 
 const SETTINGS: Settings = Settings { capacity_bytes: 1 << 20, max_object_bytes: 1 << 18 };

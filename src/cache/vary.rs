@@ -7,7 +7,7 @@ mod values;
 
 use std::cmp::Ordering;
 
-use http::header::VARY;
+use http::header::{ACCEPT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName};
 use pingora_cache::key::HashBinary;
 
@@ -25,7 +25,7 @@ pub enum Vary {
 }
 
 impl Vary {
-    /// What the framework's `cache_vary_filter` wants. A stored answer is never [`Vary::Star`], so that case is moot.
+    /// The hash, if there is one. A stored answer is never [`Vary::Star`], so that case is moot.
     pub fn hash(self) -> Option<HashBinary> {
         match self {
             Self::Hash(hash) => Some(hash),
@@ -34,8 +34,23 @@ impl Vary {
     }
 }
 
+/// The fields of a request by which a variant is chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Selecting<'a> {
+    /// As the client sent them.
+    pub fields: &'a HeaderMap,
+    /// The upstream is asked for no coding, whatever the client takes: then `Accept-Encoding` makes no difference.
+    pub uncoded: bool,
+}
+
+impl<'a> From<&'a HeaderMap> for Selecting<'a> {
+    fn from(fields: &'a HeaderMap) -> Self {
+        Self { fields, uncoded: false }
+    }
+}
+
 /// Computes the variance of `request` under the `Vary` lines of `stored`. Allocates only if there are any.
-pub fn variance(stored: &HeaderMap, request: &HeaderMap) -> Vary {
+pub fn variance<'a>(stored: &HeaderMap, request: impl Into<Selecting<'a>>) -> Vary {
     if !stored.contains_key(VARY) {
         return Vary::None;
     }
@@ -43,7 +58,7 @@ pub fn variance(stored: &HeaderMap, request: &HeaderMap) -> Vary {
     let Some(count) = named(stored, &mut names) else { return Vary::Star };
     let Some(names) = names.get_mut(..count).filter(|names| !names.is_empty()) else { return Vary::None };
     names.sort_unstable_by(|a, b| order_ignoring_case(a, b));
-    Vary::Hash(hash128(&selected(names, request)))
+    Vary::Hash(hash128(&selected(names, request.into())))
 }
 
 /// Whether the `Vary` of an answer leaves any request that it is for: `false` where [`variance`] would be [`Vary::Star`].
@@ -72,12 +87,15 @@ fn named<'h>(stored: &'h HeaderMap, names: &mut [&'h str; MAX_NAMES]) -> Option<
 }
 
 /// Each name in lower case, a zero byte, and the form of its value.
-fn selected(names: &[&str], request: &HeaderMap) -> Vec<u8> {
+fn selected(names: &[&str], request: Selecting<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
     for name in names {
         bytes.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
         bytes.push(0);
-        values::push_form(&mut bytes, name, request);
+        if request.uncoded && name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str()) {
+            continue;
+        }
+        values::push_form(&mut bytes, name, request.fields);
     }
     bytes
 }
@@ -102,6 +120,17 @@ mod tests {
     fn rfc9111_4_1_no_vary_and_an_empty_one_select_nothing() {
         assert_eq!(variance(&HeaderMap::new(), &fields(&[("a", "1")])), Vary::None, "absent");
         assert_eq!(select(" , ", &[]), Vary::None, "empty");
+    }
+
+    #[test]
+    fn where_no_coding_is_asked_for_the_client_s_codings_make_no_difference() {
+        let stored = fields(&[("vary", "Accept-Encoding, x-kind")]);
+        let chosen = |request: &[(&str, &str)]| {
+            let fields = fields(request);
+            variance(&stored, Selecting { fields: &fields, uncoded: true })
+        };
+        assert_eq!(chosen(&[("accept-encoding", "br")]), chosen(&[]), "one variant");
+        assert_ne!(chosen(&[("x-kind", "a")]), chosen(&[]), "other fields still choose");
     }
 
     #[test]

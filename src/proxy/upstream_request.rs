@@ -100,15 +100,21 @@ pub fn begin(head: &mut RequestHeader, exchange: &Exchange, route: &Route, way: 
 /// # Errors
 /// A [`Fault`]: nothing is sent.
 pub fn finish(head: &mut RequestHeader, route: &Route, way: Way) -> Result<(), Fault> {
-    let is_api = route.upstream.as_ref().is_some_and(|upstream| upstream.kind == UpstreamKind::Api);
-    if route.settings.json.is_some() || is_api {
-        // Our own origin is erased from JSON, which a coded body would hide.
+    if asks_uncoded(route) {
         head.insert_header(header::ACCEPT_ENCODING, "identity").map_err(|_| Fault::Internal)?;
     }
     if way.caches && head.method == Method::HEAD {
         head.set_method(Method::GET);
     }
     Ok(())
+}
+
+/// Whether the upstream is asked for a body without coding, whatever the client takes: our own origin is erased from JSON, which a coded
+/// body would hide.
+#[must_use]
+pub fn asks_uncoded(route: &Route) -> bool {
+    route.settings.json.is_some()
+        || route.upstream.as_ref().is_some_and(|upstream| upstream.kind == UpstreamKind::Api)
 }
 
 /// Whether the client asks for what the route allows: a WebSocket, and nothing else.

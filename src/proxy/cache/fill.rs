@@ -16,9 +16,11 @@ use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::status::Forward;
 use crate::cache::storage::FillEpoch;
 use crate::cache::terms::Terms;
+use crate::cache::validate::HeadEffect;
 use crate::cache::{Found, NotStored, Refused, Writer, Zone, validate};
 use crate::policy::forwarding;
 use crate::proxy::Ctx;
+use crate::proxy::held::weaken_etag;
 
 /// A call to the upstream whose answer may be stored.
 pub struct Fetch {
@@ -87,9 +89,20 @@ fn land(ctx: &mut Ctx, landing: Landing) {
 
 /// Judges an answer; `head` is as the client would see it.
 fn judge(session: &Session, ctx: &Ctx, head: &ResponseHeader, now: SystemTime) -> Option<Verdict> {
+    // Fetched as a whole, a HEAD is sent as a GET.
+    let is_head = ctx.exchange.method == Method::HEAD && !ctx.cache.fetches_whole();
+    judge_as(session, ctx, head, now, is_head)
+}
+
+fn judge_as(
+    session: &Session,
+    ctx: &Ctx,
+    head: &ResponseHeader,
+    now: SystemTime,
+    method_head: bool,
+) -> Option<Verdict> {
     let route = ctx.route.as_ref()?;
     let settings = route.settings.cache.as_ref()?;
-    let fetch = ctx.cache.fetch.as_ref()?;
     let request = session.req_header();
     // Where the route says who may share the answer, it is no longer HTTP that has to.
     let open = settings.share.is_none();
@@ -97,8 +110,7 @@ fn judge(session: &Session, ctx: &Ctx, head: &ResponseHeader, now: SystemTime) -
     let facts = RequestFacts {
         authorization_forwarded: sent(header::AUTHORIZATION, route.settings.forwards_authorization),
         cookie_forwarded: sent(header::COOKIE, route.settings.forwards_cookies),
-        // Fetched as a whole, a HEAD is sent as a GET.
-        method_head: ctx.exchange.method == Method::HEAD && !fetch.whole,
+        method_head,
         no_store: ctx.cache.asked.no_store,
         path: &ctx.exchange.path,
         response_delay: ctx.exchange.upstream_started.map_or_else(Default::default, |began| began.elapsed()),
@@ -134,11 +146,15 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
     let mut meta = match judge(session, ctx, head, now) {
         Some(Verdict::Store(meta)) => meta,
         Some(Verdict::Refuse(reason)) => {
+            if reason == Reason::Head {
+                note_head(session, ctx, head).await;
+            }
             refuse(ctx, head.status, reason);
             return false;
         }
         None => return false,
     };
+    let chosen = selecting(session, ctx);
     let Some(fetch) = ctx.cache.fetch.as_mut() else { return false };
     let has_length = meta.headers().contains_key(header::CONTENT_LENGTH);
     let opened = if !has_length && zone.refused(&fetch.key) == Some(Refused::TooLarge) {
@@ -153,7 +169,7 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
             Landing::Stored
         };
         let (ttl, validates) = (outcome::seconds_of(now, &meta), Terms::of(&meta).validates);
-        let opened = zone.open(&mut fetch.key, meta, selecting(session), usize::MAX).await;
+        let opened = zone.open(&mut fetch.key, meta, chosen, usize::MAX).await;
         opened.map(|writer| (writer, landing, ttl, validates))
     };
     match opened {
@@ -241,15 +257,43 @@ pub fn abandon(ctx: &mut Ctx) {
     }
 }
 
+/// What is stored with the fields of a 304; `None` if that is about something else.
+fn merged(stored: &ResponseHeader, head: &ResponseHeader) -> Option<ResponseHeader> {
+    let is_weak = |head: &ResponseHeader| {
+        head.headers.get(header::ETAG).is_some_and(|tag| tag.as_bytes().starts_with(b"W/"))
+    };
+    let mut head = head.clone();
+    if is_weak(stored) {
+        // A body that was changed on its way has a weak tag in the store; the upstream speaks of its own, which is strong.
+        weaken_etag(&mut head);
+    }
+    validate::is_about(stored, &head).then(|| validate::merge(stored, &head))
+}
+
+/// What the answer to a HEAD that went upstream as one says of what is stored for a GET (RFC 9111 §4.3.5).
+async fn note_head(session: &Session, ctx: &Ctx, head: &ResponseHeader) {
+    let zone = ctx.shared.zone;
+    let Some(mut key) = ctx.cache.fetch.as_ref().map(|fetch| fetch.key.clone()) else { return };
+    let Some(found) = zone.find(&mut key, selecting(session, ctx)).await else { return };
+    match validate::by_head(found.meta.response_header(), head) {
+        HeadEffect::Nothing => {}
+        HeadEffect::Update => {
+            let merged = validate::merge(found.meta.response_header(), head);
+            match judge_as(session, ctx, &merged, SystemTime::now(), false) {
+                Some(Verdict::Store(meta)) => drop(zone.renew(&key, &found.meta, &meta).await),
+                _ => drop(zone.purge(&key)),
+            }
+        }
+        HeadEffect::Invalidate => drop(zone.purge(&key)),
+    }
+}
+
 /// A 304 to our own question: gives what is stored the fields that came, and returns it to be served (RFC 9111 §4.3.4). `None`: it is
 /// about something else, and the question has to be asked anew, without a condition.
 pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Option<Found> {
     let zone = ctx.shared.zone;
     let mut found = ctx.cache.fetch.as_mut().filter(|fetch| fetch.whole)?.stale.take()?;
-    if !validate::is_about(found.meta.response_header(), head) {
-        return None;
-    }
-    let merged = validate::merge(found.meta.response_header(), head);
+    let merged = merged(found.meta.response_header(), head)?;
     let now = SystemTime::now();
     let verdict = judge(session, ctx, &merged, now)?;
     let fetch = ctx.cache.fetch.as_mut()?;

@@ -19,7 +19,7 @@ mod serve;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use pingora::cache::CacheKey;
 use pingora_proxy::Session;
 use pingora_proxy::subrequest::{BodyMode, Ctx as Errand, UserCtx};
@@ -31,10 +31,11 @@ pub use outcome::{note_outcome, note_served, status_field};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
 
 use super::held::attempt::while_client_waits;
-use super::{Ctx, Gateway, failure, held};
+use super::{Ctx, Gateway, failure, held, upstream_request};
 use crate::cache::flights::{Landing, Lead, MAX_ROUNDS, PATIENCE, Seat};
 use crate::cache::reuse::{Reuse, may_stand_in, reuse};
 use crate::cache::status::{Forward, Outcome, Source as CacheSource};
+use crate::cache::vary::Selecting;
 use crate::cache::{Found, Zone, directives::Asked};
 use crate::plan::Route;
 use crate::policy::Fault;
@@ -105,7 +106,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
     let until = Instant::now() + PATIENCE;
     let (mut lead, mut collapsed): (Option<Lead>, bool) = (None, false);
     for _ in 0..MAX_ROUNDS {
-        let found = zone.find(&mut key, &session.req_header().headers).await;
+        let found = zone.find(&mut key, selecting(session, ctx)).await;
         let now = SystemTime::now();
         let mut why = if key.get_variance_key().is_some() { Forward::VaryMiss } else { Forward::UriMiss };
         let mut stale = None;
@@ -215,7 +216,7 @@ fn errand(session: &mut Session) -> Option<Lead> {
 
 async fn refetch(session: &Session, ctx: &Ctx, mut key: CacheKey, lead: Lead) -> Fetch {
     let zone = ctx.shared.zone;
-    let stale = zone.find(&mut key, &session.req_header().headers).await;
+    let stale = zone.find(&mut key, selecting(session, ctx)).await;
     Fetch { lead: Some(lead), stale, ..Fetch::whole(zone, key, Forward::Stale) }
 }
 
@@ -267,6 +268,9 @@ pub fn asked_whether(ctx: &Ctx) -> bool {
 }
 
 /// The fields by which a variant is chosen.
-fn selecting(session: &Session) -> &HeaderMap {
-    &session.req_header().headers
+fn selecting<'a>(session: &'a Session, ctx: &Ctx) -> Selecting<'a> {
+    Selecting {
+        fields: &session.req_header().headers,
+        uncoded: ctx.route.as_ref().is_some_and(|route| upstream_request::asks_uncoded(route)),
+    }
 }

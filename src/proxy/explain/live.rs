@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::explanation::Now;
 use crate::cache::Zone;
+use crate::cache::vary::Selecting;
 use crate::exchange::Exchange;
 use crate::plan::{Listener, Plan, Route, UpstreamPlan};
 use crate::policy::Told;
 use crate::policy::told::span;
-use crate::proxy::cache;
+use crate::proxy::{cache, upstream_request};
 
 /// The running gateway, as far as it is asked.
 pub struct Live<'a> {
@@ -37,7 +38,8 @@ impl Live<'_> {
         let Some(key) = cache::with_key(route, exchange, &head.headers, |parts| parts.key()) else {
             return false;
         };
-        let peeked = self.zone.peek(&key, &head.headers, SystemTime::now());
+        let chosen = Selecting { fields: &head.headers, uncoded: upstream_request::asks_uncoded(route) };
+        let peeked = self.zone.peek(&key, chosen, SystemTime::now());
         let words = match &peeked.stored {
             Some(stored) if stored.ttl_secs >= 0 => {
                 format!("now: an answer is stored and fresh for {} more seconds", stored.ttl_secs)

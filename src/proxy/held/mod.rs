@@ -19,6 +19,8 @@ mod deliver;
 mod erase;
 mod shape;
 
+pub use shape::weaken_etag;
+
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
