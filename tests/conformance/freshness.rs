@@ -100,6 +100,19 @@ fn rfc9110_5_6_7_a_date_may_be_written_in_the_two_old_forms() {
 }
 
 #[test]
+fn rfc9111_4_2_a_date_is_read_in_any_case_and_only_in_gmt() {
+    Stage::new("{}").expect(&[
+        (&[("Expires", "FRI, 01 JAN 2049 00:00:00 GMT")], true),
+        (&[("Expires", "fri, 01 jan 2049 00:00:00 gmt")], true),
+        (&[("Expires", "friday, 01-jan-49 00:00:00 Gmt")], true),
+        (&[("Expires", "fri jan  1 00:00:00 2049")], true),
+        (&[("Expires", "Fri, 01 Jan 2049 00:00:00 EST")], false),
+        (&[("Expires", "Fri, 01 Jan 2049 00:00:00 UTC")], false),
+        (&[("Expires", "Fri, 01 Jan 2049 00:00:00")], false),
+    ]);
+}
+
+#[test]
 fn rfc9111_4_2_2_without_a_word_of_the_origin_nothing_is_fresh_unless_a_guess_is_allowed() {
     let old = date(-1_000_000);
     Stage::new("{}").expect(&[(&[], false), (&[("Last-Modified", &old)], false)]);

@@ -67,11 +67,30 @@ fn date(headers: &HeaderMap, name: &HeaderName, now: SystemTime) -> Option<Syste
     if lines.next().is_some() {
         return None;
     }
-    let date = httpdate::parse_http_date(text).ok()?;
+    let date =
+        httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_its_case(text))).ok()?;
     // Only the form with two digits for the year has a dash: one that seems to be more than fifty years ahead is a century ago.
     let is_short = text.contains('-');
     let is_far = date.duration_since(now).is_ok_and(|ahead| ahead > FIFTY_YEARS);
     if is_short && is_far { date.checked_sub(CENTURY) } else { Some(date) }
+}
+
+/// A date as the grammar writes it, whatever case it came in: a cache is to read those too (§4.2).
+fn in_its_case(text: &str) -> String {
+    let mut is_first = true;
+    let mut written: String = text
+        .chars()
+        .map(|c| {
+            let cased = if is_first { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+            is_first = !c.is_ascii_alphabetic();
+            cased
+        })
+        .collect();
+    if written.ends_with(" Gmt") {
+        written.truncate(written.len() - "Gmt".len());
+        written.push_str("GMT");
+    }
+    written
 }
 
 /// In the Gregorian calendar, on average.
