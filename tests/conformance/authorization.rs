@@ -38,7 +38,6 @@ fn rfc9111_3_5_no_store_and_private_hold_all_the_same() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9111_3_5_proxy_revalidate_and_no_cache_are_no_leave_to_share() {
     let stage = Stage::new("{}");
     for directives in ["proxy-revalidate, max-age=60", "max-age=60, immutable"] {

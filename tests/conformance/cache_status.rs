@@ -141,3 +141,31 @@ fn rfc9211_2_what_is_stored_does_not_tell_of_the_request_that_brought_it() {
         );
     }
 }
+
+#[test]
+fn rfc9211_2_8_what_was_not_stored_says_why_in_a_word() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        for directives in ["no-store", "private"] {
+            let target = stage.target(way, &[ok(&[("Cache-Control", directives)])]);
+            let answer = stage.get(&target);
+            assert!(
+                value(&answer, "detail").is_some_and(|word| !word.is_empty()),
+                "{way} {directives}: {:?}",
+                cache_status(&answer)
+            );
+        }
+    }
+}
+
+#[test]
+fn rfc9211_2_the_caches_behind_us_stand_before_us() {
+    let stage = Stage::new("{}");
+    let target =
+        stage.target(APP, &[ok(&[("Cache-Control", "max-age=60"), ("Cache-Status", "inner; hit; ttl=5")])]);
+    for _ in 0..2 {
+        let members = stage.get(&target).all("cache-status").join(", ");
+        let place = |name: &str| members.find(name);
+        assert!(place("inner") < place("portcullis"), "nearest to the client comes last: {members}");
+    }
+}

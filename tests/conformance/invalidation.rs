@@ -125,3 +125,23 @@ fn rfc9111_4_4_every_variant_of_the_url_becomes_stale() {
     }
     assert_eq!(stage.asked(&target).len(), 5, "both are asked for again");
 }
+
+#[test]
+fn rfc9111_4_4_a_change_to_one_url_leaves_the_others_alone() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        for query in ["", "?a=1", "?a=2"] {
+            stage.tell(&format!("{way}/list{query}"), &[fresh(60)]);
+            stage.get(&format!("{way}/list{query}"));
+        }
+        stage.send("POST", &format!("{way}/list?a=1"));
+        assert_eq!(
+            stage.get(&format!("{way}/list?a=1")).text(),
+            "v2",
+            "{way}: the first was stored, the second changed it"
+        );
+        for query in ["", "?a=2"] {
+            assert_eq!(stage.get(&format!("{way}/list{query}")).text(), "v0", "{way}{query}");
+        }
+    }
+}

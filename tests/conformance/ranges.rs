@@ -204,3 +204,33 @@ fn rfc9111_3_4_parts_are_put_together_only_by_the_same_strong_validator() {
         assert_eq!(stage.get(&target).text(), "another one", "{first} and {second}");
     }
 }
+
+#[test]
+fn rfc9110_14_2_a_range_of_what_is_not_cached_is_the_origins_to_answer() {
+    let stage = Stage::with(&[]);
+    let given = status(206, &[("Content-Range", "bytes 0-1/10")]).body("01");
+    let target = stage.target(APP, &[given]);
+    let answer = stage.get_with(&target, &[("Range", "bytes=0-1")]);
+    assert_eq!((answer.status, answer.text().as_str()), (206, "01"));
+    assert_eq!(stage.asked(&target)[0].header("range"), Some("bytes=0-1"));
+}
+
+#[test]
+fn rfc9110_14_2_a_range_is_cut_from_a_success_only() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        let target = stage.target(way, &[status(404, &[("Cache-Control", "max-age=60")]).body(BODY)]);
+        stage.get(&target);
+        assert_eq!(stage.get_with(&target, &[("Range", "bytes=0-1")]).status, 404, "{way}");
+    }
+}
+
+#[test]
+fn rfc9110_17_15_more_ranges_than_anybody_needs_are_no_amplifier() {
+    let stage = Stage::new("{}");
+    let many = format!("bytes={}", vec!["0-"; 500].join(","));
+    for way in BOTH {
+        let answer = part(&stage, way, whole(&[]), &[("Range", &many)]);
+        assert!(answer.body.len() < 10 * BODY.len(), "{way}: {} bytes", answer.body.len());
+    }
+}

@@ -127,3 +127,27 @@ fn rfc9112_9_6_a_connection_that_ends_after_a_stale_answer_says_so() {
         assert!(ends || client.request("GET", &other, &[], b"").status == 200, "{way}");
     }
 }
+
+#[test]
+fn rfc5861_3_a_refresh_that_fails_leaves_the_stale_answer_within_its_window() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        let target = stage.target(
+            way,
+            &[stale("stale-while-revalidate=60, stale-if-error=60", &[]), status(503, &[]), fresh(60)],
+        );
+        stage.get(&target);
+        assert_eq!(stage.get(&target).text(), "v0", "{way}");
+        eventually!(stage.asked(&target).len() == 2, "{way}: a refresh was tried");
+        eventually!(stage.get(&target).text() == "v2", "{way}: and another after that");
+    }
+}
+
+#[test]
+fn rfc9111_5_2_2_2_an_answer_that_must_be_asked_about_is_an_error_when_nobody_answers() {
+    let stage = Stage::new("{ staleIfError: 1h }");
+    for way in BOTH {
+        let answer = second(&stage, way, stale("must-revalidate", &[("ETag", "\"a\"")]), dead());
+        assert!((500..600).contains(&answer.status) && !answer.contains(b"v0"), "{way}: {}", answer.status);
+    }
+}

@@ -156,3 +156,46 @@ fn rfc9111_7_3_and_where_it_is_said_the_cookie_is_given_to_all() {
 fn rfc9111_5_2_2_9_public_alone_is_no_lifetime() {
     Stage::new("{}").expect(&[(&[("Cache-Control", "public")], false)]);
 }
+
+#[test]
+fn rfc9111_2_the_host_is_a_part_of_what_is_asked_for() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        let target = stage.target(way, &[fresh(60)]);
+        for (host, body) in
+            [("app.example", "v0"), ("other.example", "v1"), ("APP.example", "v0"), ("other.example", "v1")]
+        {
+            assert_eq!(stage.get_with(&target, &[("Host", host)]).text(), body, "{way} {host}");
+        }
+    }
+}
+
+#[test]
+fn rfc9110_9_3_2_what_answered_a_head_is_never_given_as_the_body_of_a_get() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        let target = stage.target(way, &[fresh(60).body("0123456789")]);
+        let head = stage.send("HEAD", &target);
+        assert_eq!((head.status, head.body.len()), (200, 0), "{way}");
+        let get = stage.get(&target);
+        assert_eq!((get.status, get.text().as_str()), (200, "0123456789"), "{way}");
+    }
+}
+
+#[test]
+fn rfc9110_6_5_1_a_trailer_is_not_made_a_header_field() {
+    let chunked = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\
+        Trailer: X-Kept\r\n\r\n5\r\n01234\r\n0\r\nX-Kept: trailing\r\nCache-Control: no-store\r\n\r\n";
+    let origin = Origin::start(move |_| Reply::Raw(chunked.to_vec()));
+    let gateway = Gateway::start(&format!(
+        "{HEAD}accessLog: off\nupstreams: {{ web: {{ kind: app, url: \"{}\", retry: {{ on: [] }} }} }}\nroutes: [{{ name: all, match: {{ \
+         path: {{ prefix: / }} }}, upstream: web, cache: {{}} }}]\n",
+        origin.url()
+    ));
+    for turn in ["from the origin", "from the store"] {
+        let answer = gateway.get("/x");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "01234"), "{turn}");
+        assert_eq!(answer.header("x-kept"), None, "{turn}");
+    }
+    assert_eq!(origin.count(), 1, "what a trailer says of storing comes too late");
+}

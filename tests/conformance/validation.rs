@@ -257,3 +257,53 @@ fn rfc9111_4_3_5_head_about_another_representation_makes_the_stored_one_stale() 
 fn fresh_with(fields: &[(&str, &str)]) -> Given {
     ok(&[&[("Cache-Control", "max-age=60")], fields].concat())
 }
+
+#[test]
+fn rfc9111_4_3_4_a_304_that_forbids_storing_ends_what_is_stored() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        for forbids in ["no-store", "private"] {
+            let update = not_modified(&[("ETag", "\"a\""), ("Cache-Control", forbids)]);
+            let target =
+                stage.target(way, &[stale("stale-if-error=60", &[("ETag", "\"a\"")]), update, fresh(60)]);
+            stage.get(&target);
+            assert_eq!(stage.get(&target).text(), "v0", "{way} {forbids}: it held once more");
+            assert_eq!(stage.get(&target).text(), "v2", "{way} {forbids}: and is not kept");
+        }
+    }
+}
+
+#[test]
+fn rfc9111_4_3_2_on_a_miss_the_clients_condition_is_answered_from_what_comes() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        for (if_none_match, status) in [("\"a\"", 304), ("\"other\"", 200)] {
+            let target = stage.target(way, &[fresh_with(&[("ETag", "\"a\"")])]);
+            let answer = stage.get_with(&target, &[("If-None-Match", if_none_match)]);
+            assert_eq!(answer.status, status, "{way} {if_none_match}");
+            assert_eq!(stage.get(&target).text(), "v0", "{way}: the whole was stored");
+            assert_eq!(stage.asked(&target).len(), 1, "{way}");
+        }
+    }
+}
+
+#[test]
+fn rfc9111_4_3_what_is_not_stored_is_the_origins_to_validate() {
+    let stage = Stage::new("{}");
+    let private = ok(&[("Cache-Control", "private"), ("ETag", "\"a\"")]);
+    let target = stage.target("/app", &[private, not_modified(&[("ETag", "\"a\"")])]);
+    stage.get(&target);
+    let answer = stage.get_with(&target, &[("If-None-Match", "\"a\"")]);
+    assert_eq!((answer.status, answer.body.len()), (304, 0));
+}
+
+#[test]
+fn rfc9111_4_1_each_variant_is_validated_by_its_own_validator() {
+    let stage = Stage::new("{}");
+    let variant = |tag: &str| stale("", &[("ETag", tag), ("Vary", "X-A")]);
+    let target = stage.target("/app", &[variant("\"one\""), variant("\"two\""), fresh(60)]);
+    for value in ["1", "2", "1"] {
+        stage.get_with(&target, &[("X-A", value)]);
+    }
+    assert_eq!(stage.asked(&target)[2].header("if-none-match"), Some("\"one\""));
+}
