@@ -53,43 +53,102 @@ pub struct KeyParts<'a> {
 }
 
 impl KeyParts<'_> {
-    /// The key, with its hash already computed.
+    /// The key, with its hash already computed. The upper half of the hash is the URL's alone ([`UrlHash`]), so everything that
+    /// is stored for one URL, whatever its route, settings and headers, lies side by side and can be purged together.
     pub fn key(&self) -> CacheKey {
-        let mut framed = self.url_prefix();
+        let url = [self.scheme, self.host, self.path, self.query];
+        let length: usize = url.iter().map(|part| part.len() + FRAME_BYTES).sum();
+        let mut framed =
+            Vec::with_capacity(self.route.len() + length + 2 * FRAME_BYTES + 10 + 64 * self.headers.len());
+        framed.push(FORMAT);
+        frame(&mut framed, self.route.as_bytes());
+        frame(&mut framed, &self.policy.to_le_bytes());
+        framed.push(match self.method_class {
+            MethodClass::Read => READ,
+        });
+        let begin = framed.len();
+        for part in url {
+            frame(&mut framed, part.as_bytes());
+        }
+        let UrlHash(url) = UrlHash::of_framed(framed.get(begin..).unwrap_or_default());
         for (name, value) in self.headers {
             frame(&mut framed, name.as_bytes());
             frame(&mut framed, value);
         }
-        let hash = hash128(&framed);
+        let hash = (u128::from(url) << 64) | u128::from(hash64(&framed));
         let mut key = CacheKey::new(framed, String::new());
-        key.set_primary_bin_override(hash);
+        key.set_primary_bin_override(hash.to_le_bytes());
         key
     }
+}
 
-    /// The framed bytes of all parts but the headers: what all stored forms of one URL begin with. For purges by URL on
-    /// routes that have headers in their key ([`super::storage::HeapStore::purge_prefix`]).
-    pub fn url_prefix(&self) -> Vec<u8> {
-        let parts = [self.scheme, self.host, self.path, self.query];
-        let length: usize = parts.iter().map(|part| part.len() + FRAME_BYTES).sum();
-        let mut framed = Self::route_prefix(self.route);
-        framed.reserve(length + FRAME_BYTES + size_of::<u64>() + 1 + 64 * self.headers.len());
-        frame(&mut framed, &self.policy.to_le_bytes());
-        framed.push(match self.method_class {
-            MethodClass::Read => b'R',
-        });
-        for part in parts {
+/// A URL as purges find it: a hash of scheme, host, path and query, keyed with seeds of this process. The upper half of the hash
+/// of every key of that URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UrlHash(pub(super) u64);
+
+impl UrlHash {
+    /// The hash of a URL in the form that keys have it in ([`KeyParts`]).
+    #[must_use]
+    pub fn of(scheme: &str, host: &str, path: &str, query: &str) -> Self {
+        let mut framed = Vec::new();
+        for part in [scheme, host, path, query] {
             frame(&mut framed, part.as_bytes());
         }
-        framed
+        Self::of_framed(&framed)
     }
 
-    /// What the keys of a whole route begin with, under any settings.
-    pub fn route_prefix(route: &str) -> Vec<u8> {
-        let mut framed = Vec::with_capacity(route.len() + FRAME_BYTES + 1);
-        framed.push(FORMAT);
-        frame(&mut framed, route.as_bytes());
-        framed
+    fn of_framed(framed: &[u8]) -> Self {
+        static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(SEEDS.hash_one(framed))
     }
+}
+
+/// The parts of a key, read back from its framed bytes: for purges and for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framed<'a> {
+    /// See [`KeyParts::route`].
+    pub route: &'a str,
+    /// See [`KeyParts::scheme`].
+    pub scheme: &'a str,
+    /// See [`KeyParts::host`].
+    pub host: &'a str,
+    /// See [`KeyParts::path`].
+    pub path: &'a str,
+    /// See [`KeyParts::query`].
+    pub query: &'a str,
+    headers: &'a [u8],
+}
+
+impl<'a> Framed<'a> {
+    /// Reads the bytes of a key; `None` if they are no key of [`KeyParts::key`].
+    #[must_use]
+    pub fn read(framed: &'a [u8]) -> Option<Self> {
+        let mut rest = framed.strip_prefix(&[FORMAT])?;
+        let mut text = || std::str::from_utf8(unframe(&mut rest)?).ok();
+        let route = text()?;
+        unframe(&mut rest)?;
+        rest = rest.strip_prefix(&[READ])?;
+        let mut text = || std::str::from_utf8(unframe(&mut rest)?).ok();
+        let (scheme, host, path, query) = (text()?, text()?, text()?, text()?);
+        Some(Self { route, scheme, host, path, query, headers: rest })
+    }
+
+    /// The header parts: name and value.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let mut rest = self.headers;
+        std::iter::from_fn(move || {
+            let name = std::str::from_utf8(unframe(&mut rest)?).ok()?;
+            Some((name, unframe(&mut rest)?))
+        })
+    }
+}
+
+fn unframe<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk::<FRAME_BYTES>()?;
+    let (part, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    *rest = after;
+    Some(part)
 }
 
 fn frame(framed: &mut Vec<u8>, part: &[u8]) {
@@ -105,6 +164,11 @@ pub(super) fn hash128(bytes: &[u8]) -> HashBinary {
     let [low, high] = &*SEEDS;
     let both = (u128::from(high.hash_one(bytes)) << 64) | u128::from(low.hash_one(bytes));
     both.to_le_bytes()
+}
+
+fn hash64(bytes: &[u8]) -> u64 {
+    static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    SEEDS.hash_one(bytes)
 }
 
 /// A name of query parameters, as written in `cache.key.query.ignore`: exact, or with a `*` at its end.
@@ -173,6 +237,8 @@ pub fn canonical_query<'q>(query: &'q str, ignore: &[Pattern]) -> Cow<'q, str> {
 const FRAME_BYTES: usize = 4;
 /// The first byte of every key; another layout gets another number.
 const FORMAT: u8 = 1;
+/// The byte of [`MethodClass::Read`].
+const READ: u8 = b'R';
 
 #[cfg(test)]
 mod tests {
@@ -221,13 +287,28 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_cover_the_forms_of_a_url_and_of_a_route() {
+    fn all_keys_of_a_url_share_the_upper_half_of_their_hash() {
+        let url = UrlHash::of("https", "app.example", "/api/weather", "city=Ulm");
+        let half = |parts: KeyParts<'_>| (u128::from_le_bytes(parts.key().primary_bin()) >> 64) as u64;
+        for parts in [PARTS, KeyParts { route: "x", policy: 8, headers: &[], ..PARTS }] {
+            assert_eq!(half(parts), url.0, "{parts:?}");
+        }
+        assert_ne!(half(KeyParts { query: "city=Ulm2", ..PARTS }), url.0, "a longer query is another URL");
+        assert_ne!(half(KeyParts { host: "app.exampl", ..PARTS }), url.0, "another host");
+    }
+
+    #[test]
+    fn a_key_can_be_read_back_and_nothing_else_can() {
         let key = PARTS.key();
-        assert!(key.primary_key().starts_with(&PARTS.url_prefix()), "the url");
-        assert!(key.primary_key().starts_with(&KeyParts::route_prefix("weather")), "the route");
-        let longer = KeyParts { query: "city=Ulm2", ..PARTS }.key();
-        assert!(!longer.primary_key().starts_with(&PARTS.url_prefix()), "a longer query is another url");
-        assert!(!key.primary_key().starts_with(&KeyParts::route_prefix("weath")), "a shorter route name");
+        let read = Framed::read(key.primary_key()).unwrap();
+        assert_eq!((read.route, read.scheme, read.host), ("weather", "https", "app.example"));
+        assert_eq!((read.path, read.query), ("/api/weather", "city=Ulm"));
+        assert_eq!(read.headers().collect::<Vec<_>>(), [("accept-language", &b"de"[..])]);
+        for end in 0..key.primary_key().len() {
+            let cut = &key.primary_key()[..end];
+            assert!(Framed::read(cut).is_none_or(|read| read.headers().next().is_none()), "cut at {end}");
+        }
+        assert_eq!(Framed::read(b"/a"), None, "no key");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod flights;
 pub mod freshness;
 pub mod invalidation;
 pub mod key;
+pub mod purge;
 pub mod ranges;
 mod refusals;
 pub mod reuse;
@@ -43,9 +44,12 @@ use pingora_cache::trace::Span;
 use pingora_cache::{CacheKey, CacheMeta, MissHandler, Storage};
 
 use flights::Flights;
+use key::UrlHash;
 pub use pingora_cache::HitHandler;
+use purge::{Mode, Purge, Report, Run};
 use refusals::Refusals;
 pub use refusals::Refused;
+use storage::listing::{Cursor, Filter, Listed, Page};
 use storage::{FillEpoch, HeapStore, Settings, StoreStats};
 use vary::Selecting;
 
@@ -167,9 +171,15 @@ impl Zone {
         Ok(Writer { handler: handler.map_err(|_| NotStored::Failed)?, left: max })
     }
 
-    /// Gives a stored object a new head, as a 304 brought it. `stored` is what was found, `meta` the judgement on the merged head. False
-    /// if another object is stored there by now.
-    pub async fn renew(&'static self, key: &CacheKey, stored: &CacheMeta, meta: &CacheMeta) -> bool {
+    /// Gives a stored object a new head, as a 304 brought it. `stored` is what was found, `meta` the judgement on the merged head, `began`
+    /// when it was asked for. False if another object is stored there by now, or what is there was purged since.
+    pub async fn renew(
+        &'static self,
+        key: &CacheKey,
+        stored: &CacheMeta,
+        meta: &CacheMeta,
+        began: FillEpoch,
+    ) -> bool {
         let mut renewed = CacheMeta::new(
             meta.fresh_until(),
             // By this the store knows which object is meant.
@@ -183,6 +193,7 @@ impl Zone {
             renewed.set_variance_key(variance);
         }
         terms::Terms::of(meta).stamp(&mut renewed);
+        began.stamp(&mut renewed);
         self.store.update_meta(key, &renewed, &Span::inactive().handle()).await.unwrap_or(false)
     }
 
@@ -201,20 +212,44 @@ impl Zone {
         self.refusals.forget(key);
     }
 
+    /// Purges what is named, or, run dry, only counts it. Costs the same whatever is stored; what is fetched meanwhile is reached
+    /// too. [`Purge::Urls`] is exact and counted; the rest is a ban, which the sweep applies later.
+    pub fn purge(&self, what: &Purge, mode: Mode, run: Run) -> Report {
+        let matched = match (what, run) {
+            (Purge::Urls(urls), Run::Real) => {
+                Some(urls.iter().map(|url| self.store.purge_url(*url, mode)).sum())
+            }
+            (Purge::Urls(urls), Run::Dry) => {
+                Some(self.of_urls(urls).iter().map(|one| one.variants.len()).sum())
+            }
+            (Purge::Scope(scope), Run::Real) => {
+                self.store.ban(scope, mode);
+                None
+            }
+            (Purge::Scope(scope), Run::Dry) => Some(self.store.count(scope)),
+        };
+        Report { matched }
+    }
+
+    /// Everything that is stored for these URLs.
+    pub fn of_urls(&self, urls: &[UrlHash]) -> Vec<Listed> {
+        let now = SystemTime::now();
+        urls.iter().flat_map(|url| self.store.of_url(*url, now)).collect()
+    }
+
+    /// Lists what is stored ([`HeapStore::page`]).
+    pub fn page(&self, filter: &Filter, after: Option<Cursor>, limit: usize) -> Page {
+        self.store.page(filter, after, limit, SystemTime::now())
+    }
+
+    /// Applies purges to what is stored, for as long as the process lives: a task of its own.
+    pub async fn keep_swept(&self) {
+        self.store.keep_swept().await;
+    }
+
     /// Removes a key with all its variants. True if anything was stored.
-    pub fn purge(&self, key: &CacheKey) -> bool {
+    pub fn purge_key(&self, key: &CacheKey) -> bool {
         self.store.purge_key(&key.to_compact())
-    }
-
-    /// Removes everything whose framed key begins with `prefix` ([`key::KeyParts::url_prefix`],
-    /// [`key::KeyParts::route_prefix`]) and returns how many objects there were.
-    pub fn purge_prefix(&self, prefix: &[u8]) -> usize {
-        self.store.purge_prefix(prefix)
-    }
-
-    /// As [`Self::purge_prefix`] for several at once: sorted, and none the beginning of another.
-    pub fn purge_prefixes(&self, prefixes: &[Vec<u8>]) -> usize {
-        self.store.purge_prefixes(prefixes)
     }
 
     /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.

@@ -59,7 +59,7 @@ async fn what_was_filled_is_found() {
     fill(zone, &any, meta(&[]), "body").await;
     assert_eq!(given(zone, &any).await.as_deref(), Some(&b"body"[..]));
     assert!(zone.find(&mut key("/b"), &any).await.is_none(), "another path");
-    assert!(zone.purge(&key("/a")) && given(zone, &any).await.is_none(), "purged");
+    assert!(zone.purge_key(&key("/a")) && given(zone, &any).await.is_none(), "purged");
 }
 
 #[tokio::test]
@@ -102,12 +102,12 @@ async fn a_renewed_object_keeps_its_body() {
     let mut key = key("/a");
     let found = zone.find(&mut key, &any).await.expect("stored");
     let newer = meta(&[("etag", "\"1\""), ("x-new", "1"), ("content-length", "4")]);
-    assert!(zone.renew(&key, &found.meta, &newer).await, "the same object");
+    assert!(zone.renew(&key, &found.meta, &newer, zone.epoch()).await, "the same object");
     let found = zone.find(&mut key, &any).await.expect("stored");
     assert!(found.meta.headers().contains_key("x-new"), "with the new fields");
     assert_eq!(given(zone, &any).await.as_deref(), Some(&b"body"[..]));
     fill(zone, &any, meta(&[]), "other").await;
-    assert!(!zone.renew(&key, &found.meta, &newer).await, "another object by now");
+    assert!(!zone.renew(&key, &found.meta, &newer, zone.epoch()).await, "another object by now");
 }
 
 #[tokio::test]

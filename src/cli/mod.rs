@@ -1,5 +1,7 @@
 //! The commands: one file each. Arguments in, exit code out; data on stdout, talk on stderr.
 
+mod admin;
+pub mod cache;
 pub mod check;
 pub mod codeowners;
 pub mod demo;
@@ -40,6 +42,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Tell what happens to a request, and why, without sending it; exit 0 taken, 1 no route or refused
     Explain(explain::Arguments),
+    /// See and purge what a running gateway has stored; exit 0 done, 1 nothing found, 2 unusable options or no gateway
+    Cache(cache::Arguments),
     /// Say what a change of a configuration means: what differs, what loosens, what may break clients; exit 0 same, 1 different, 2 unusable
     Diff(diff::Arguments),
     /// Try the cases that stand beside the routes, without a network; exit 0 all pass, 1 failures, 2 unusable files
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
     let code = match command {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Cache(arguments) => cache::cache(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Codeowners(arguments) => codeowners::codeowners(&arguments),
         Command::Test(arguments) => test::test(&arguments),

@@ -15,8 +15,10 @@ use crate::cache::key::Pattern;
 use crate::config::units::Timespan;
 use crate::config::{Section, codes, shape};
 
+pub use grant::PurgeGrant;
 pub use tags::TagTemplate;
 
+mod grant;
 mod tags;
 
 /// Keep the upstream's answers, after they were cleaned and shaped, and give them to others who ask the same (RFC 9111). `cache: {}` keeps
@@ -65,6 +67,9 @@ pub(super) struct Spec {
     /// Who may be given an answer that a client's `authorization` or cookies brought. Required where they reach a `kind: api`. Default: from
     /// a `kind: app` such an answer is kept only where it says `public` or `s-maxage`.
     share: Option<Share>,
+    /// Who may send `PURGE` for a URL of this route, to take out what is stored for it. To everybody else the method is not allowed.
+    /// Default: nobody; the admin side may always.
+    purge: Option<grant::Spec>,
 }
 
 /// Who may be given an answer that a client's identity brought.
@@ -170,6 +175,8 @@ pub struct CacheSettings {
     pub app: bool,
     /// Who may be given an answer that a client's identity brought; `None`: the rules of HTTP (RFC 9111 §3.5) and of `app`.
     pub share: Option<Share>,
+    /// Who may send `PURGE`; `None`: nobody.
+    pub purge: Option<PurgeGrant>,
 }
 
 impl CacheSettings {
@@ -208,6 +215,7 @@ impl CacheSettings {
             ));
         }
         words.extend(self.promises());
+        words.extend(self.purge.as_ref().map(PurgeGrant::explain));
         let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
         let data = serde_json::json!({
             "ttlSeconds": seconds(self.ttl),
@@ -228,6 +236,7 @@ impl CacheSettings {
             },
             "tags": self.tags.iter().map(TagTemplate::as_str).collect::<Vec<_>>(),
             "ignoredParameters": self.ignored_parameters.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "purgeFrom": self.purge.as_ref().map(PurgeGrant::networks),
             "keyHeaders": self.key_headers.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
         });
         Told::new(words, data)
@@ -349,6 +358,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             .help("remove it; only a `kind: app` sets cookies");
     }
     let tags = tags::compile(&spec.tags, section, build);
+    let purge = spec.purge.and_then(|written| grant::compile(&section.at("purge"), &written, build));
     build.settings.cache = Some(CacheSettings {
         ttl: spec.ttl.map(|span| span.0),
         overrides,
@@ -364,6 +374,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         tags,
         app: build.kind() == UpstreamKind::App,
         share: spec.share,
+        purge,
     });
     None
 }

@@ -22,6 +22,7 @@ pub mod explain;
 pub mod failure;
 pub mod held;
 pub mod logging;
+pub mod purge;
 pub mod request;
 pub mod respond;
 pub mod response;

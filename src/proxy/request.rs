@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Ctx, Gateway, body, failure, respond};
+use super::{Ctx, Gateway, body, failure, purge, respond};
 use crate::exchange::{Exchange, RequestId, Scheme, client, prefers_html, target};
 use crate::plan::{Listener, Plan, Route, Routed};
 use crate::policy::reply::Body;
@@ -56,6 +56,11 @@ pub async fn filter(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> 
         }
     };
     ctx.route = Some(route.clone());
+    if purge::is_asked(&ctx.exchange) {
+        let reply = purge::answer(ctx, &route);
+        respond::send(session, ctx, &reply, LocalReason::Purge).await?;
+        return Ok(true);
+    }
     if ctx.background {
         // Limits and answers of our own were settled when the client asked; this is the cache's own errand.
         return Ok(false);
@@ -139,6 +144,9 @@ pub fn route(plan: &Plan, exchange: &mut Exchange, headers: &HeaderMap) -> Resul
         let reply =
             Reply { status: StatusCode::NO_CONTENT, code: "options", headers: Vec::new(), body: Body::Empty };
         return refusal(reply, LocalReason::Respond);
+    }
+    if purge::is_asked(exchange) {
+        return purge::route(plan, exchange, headers);
     }
     match plan.route(exchange, headers) {
         Routed::Route(route) => Ok(route),

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use super::State;
+use super::{State, cache};
 use crate::exchange::target;
 use crate::plan::AdminAddress;
 use crate::proxy::explain::Asked;
@@ -192,16 +192,21 @@ async fn answer(state: &Arc<State>, reach: Reach, request: Request<Incoming>) ->
         (Method::GET | Method::HEAD, "/metrics") => metrics(state).await,
         (Method::GET | Method::HEAD, "/config") => json(StatusCode::OK, &state.describe()),
         (Method::POST, "/purge") => purge(state, request).await,
+        (Method::GET, "/cache/stats") => json(StatusCode::OK, &state.cache_stats()),
+        (Method::GET, "/cache/entries") => asked_of_cache(state, &request, State::entries).await,
+        (Method::GET, "/cache/entry") => asked_of_cache(state, &request, State::stored).await,
         (Method::POST, "/explain") => explain(state, request).await,
         (Method::GET, "/") => text(StatusCode::OK, PATHS),
-        (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/purge" | "/explain" | "/") => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method\n")
-        }
+        (
+            _,
+            "/livez" | "/readyz" | "/metrics" | "/config" | "/purge" | "/explain" | "/" | "/cache/stats"
+            | "/cache/entries" | "/cache/entry",
+        ) => text(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method\n"),
         _ => text(StatusCode::NOT_FOUND, PATHS),
     }
 }
 
-const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  POST /purge {\"url\": \"https://app.example/path\"}  POST /explain {\"method\": \"GET\", \"url\": \"https://app.example/path\"}\n";
+const PATHS: &str = "GET /metrics  GET /livez  GET /readyz  GET /config  GET /cache/stats  GET /cache/entries  GET /cache/entry?url=...  POST /purge {\"url\": \"https://app.example/path\"}  POST /explain {\"method\": \"GET\", \"url\": \"https://app.example/path\"}\n";
 
 fn refused(state: &State, reach: Reach, request: &Request<Incoming>) -> Option<Answer> {
     if request.headers().contains_key(header::ORIGIN) || request.headers().contains_key("sec-fetch-site") {
@@ -287,15 +292,26 @@ async fn purge(state: &Arc<State>, request: Request<Incoming>) -> Answer {
         Ok(body) => body,
         Err(answer) => return answer,
     };
-    let wanted = serde_json::from_slice::<serde_json::Value>(&body).ok();
-    let Some(url) = wanted.as_ref().and_then(|value| value.get("url")).and_then(|url| url.as_str()) else {
-        return json(
-            StatusCode::BAD_REQUEST,
-            &serde_json::json!({ "error": "a purge names its URL: {\"url\": \"https://app.example/path\"}" }),
-        );
-    };
-    match state.purge(url) {
-        Ok(found) => json(StatusCode::OK, &serde_json::json!({ "url": url, "purged": found })),
-        Err(why) => json(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": why })),
+    // Off the workers: a dry run looks at everything, and a full table of purges is swept at once.
+    let state = state.clone();
+    told(tokio::task::spawn_blocking(move || state.purge(&body)).await)
+}
+
+/// A question about what is stored, off the workers: it may look at many objects.
+async fn asked_of_cache(
+    state: &Arc<State>,
+    request: &Request<Incoming>,
+    ask: fn(&State, &str) -> cache::Told,
+) -> Answer {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let state = state.clone();
+    told(tokio::task::spawn_blocking(move || ask(&state, &query)).await)
+}
+
+fn told(told: Result<cache::Told, tokio::task::JoinError>) -> Answer {
+    match told {
+        Ok(Ok(told)) => json(StatusCode::OK, &told),
+        Ok(Err((status, why))) => json(status, &serde_json::json!({ "error": why })),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the cache could not be asked\n"),
     }
 }

@@ -1,6 +1,7 @@
 //! One running process: it binds, serves, reloads and drains. It knows the operating system; it does not know policies.
 
 pub mod admin;
+mod cache;
 mod explain;
 pub mod listen;
 pub mod reload;
@@ -116,6 +117,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         println!("admin {}", admin.describe());
         tokio::spawn(admin.serve(state.clone()))
     });
+    tokio::spawn(zone.keep_swept());
     state.warm_up().await;
     tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());
     println!("ready config {}", state.summary());

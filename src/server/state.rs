@@ -10,15 +10,14 @@ use tokio::sync::watch;
 
 use super::listen::{CertificateFiles, Certificates};
 use crate::config::{self, Document, Report, directory_of};
-use crate::exchange::target;
 use crate::plan::diff::Fixed;
 use crate::plan::listeners::FileMistake;
-use crate::plan::{self, Cases, Listener, Options, Plan, Process, Routed, Secrets, TlsFiles, UpstreamTls};
+use crate::plan::{self, Cases, Listener, Options, Plan, Process, Secrets, TlsFiles, UpstreamTls};
 use crate::policy::told::counted;
 use crate::policy::told::tells_a_secret;
+use crate::proxy::Shared;
 use crate::proxy::explain::{AskError, Asked, Explanation, Live};
-use crate::proxy::{Shared, cache};
-use crate::telemetry::labels::{ObjectKind, PurgeScope};
+use crate::telemetry::labels::ObjectKind;
 use crate::telemetry::metrics::catalogue::Metric;
 
 /// The route label of requests that no route took. Not a name that a route can have.
@@ -253,6 +252,11 @@ impl State {
             }
             samples.push(Metric::CacheEvictionsTotal, &["memory", "size"], store.evictions_size as f64);
             samples.push(Metric::CacheEvictionsTotal, &["memory", "purge"], store.evictions_purge as f64);
+            samples.push(Metric::CacheBans, &["memory"], store.bans as f64);
+            let behind = store.sweeps.saturating_sub(store.sweeps_forced);
+            samples.push(Metric::CacheSweepsTotal, &["memory", "behind"], behind as f64);
+            samples.push(Metric::CacheSweepsTotal, &["memory", "full"], store.sweeps_forced as f64);
+            samples.push(Metric::CacheSweptTotal, &["memory"], store.swept as f64);
             samples.push(Metric::RatelimitClients, &[], limits.stats().tracked as f64);
             samples.push(Metric::RatelimitOverflowTotal, &[], limits.stats().overflowed as f64);
             let resolved = resolver.stats();
@@ -352,51 +356,6 @@ impl State {
             file_fingerprint: file.map(|document| document.fingerprint()),
         };
         super::explain(&self.shared.plan.load_full(), asked, Some(&live))
-    }
-
-    /// Removes everything that is stored for a URL, in all its variants.
-    ///
-    /// # Errors
-    /// When the URL is none, or its route does not cache; in the operator's words.
-    pub fn purge(&self, url: &str) -> Result<usize, String> {
-        let (scheme, rest) = url.split_once("://").ok_or("a URL begins with `http://` or `https://`")?;
-        if !matches!(scheme, "http" | "https") {
-            return Err("a URL begins with `http://` or `https://`".into());
-        }
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let authority =
-            target::authority(authority).map_err(|why| format!("the host of this URL is none: {why}"))?;
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let written = target::target(&path, target::Asterisk::Refuse)
-            .map_err(|why| format!("the path of this URL is none: {why}"))?;
-        let plan = self.shared.plan.load_full();
-        let listener = plan.listeners.first().ok_or("no listener")?;
-        let scheme =
-            if scheme == "https" { crate::exchange::Scheme::Https } else { crate::exchange::Scheme::Http };
-        let mut exchange = crate::exchange::Exchange::begin(listener.name.clone(), listener.address, scheme);
-        exchange.host = authority.host;
-        exchange.port = authority.port;
-        exchange.path = written.path;
-        exchange.query = written.query;
-        // Every route: which one took the request may have hung on its headers.
-        let (authority, query) = (exchange.authority(), exchange.query.as_deref().unwrap_or_default());
-        let prefix = |route: &_| cache::url_prefix(route, scheme.as_str(), &authority, &exchange.path, query);
-        let mut prefixes: Vec<Vec<u8>> = plan.routes.iter().filter_map(|route| prefix(route)).collect();
-        prefixes.sort_unstable();
-        let found = self.shared.zone.purge_prefixes(&prefixes);
-        if found == 0 {
-            match plan.route(&mut exchange, &http::HeaderMap::new()) {
-                Routed::Route(route) if route.settings.cache.is_none() => {
-                    return Err(format!("the route `{}` does not cache", route.name));
-                }
-                Routed::Route(_) => {}
-                _ => return Err("no route takes a GET of this URL".into()),
-            }
-        }
-        self.shared.process.metrics.process().purged(PurgeScope::Key);
-        tracing::info!(found, "purged");
-        Ok(found)
     }
 }
 

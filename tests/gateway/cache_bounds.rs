@@ -133,16 +133,18 @@ fn a_purge_takes_all_variants_of_its_url_and_no_other() {
         }
         let (status, body) = purge(&gateway, &format!("http://app.example{way}/x"));
         assert_eq!(status, 200, "{body}");
-        assert!(body["purged"].as_u64().is_some_and(|n| n >= 1), "{way}: {body}");
+        assert!(body["matched"].as_u64().is_some_and(|n| n >= 1), "{way}: {body}");
         for other in others {
             assert!(ask(other, "de", "a/b"), "{way}{other} stays");
         }
         for (language, accept) in mine {
             assert!(!ask("/x", language, accept), "{way}: {language} {accept} is gone");
         }
-        assert_eq!(purge(&gateway, &format!("http://app.example{way}/never")).1["purged"], 0, "{way}");
+        assert_eq!(purge(&gateway, &format!("http://app.example{way}/never")).1["matched"], 0, "{way}");
     }
-    assert!(gateway.metric("portcullis_cache_purges_total{scope=\"key\",origin=\"local\"}") >= 4.0);
+    assert!(
+        gateway.metric("portcullis_cache_purges_total{scope=\"url\",mode=\"soft\",origin=\"local\"}") >= 4.0
+    );
 }
 
 #[test]
@@ -163,12 +165,7 @@ routes:
     assert!(beta() && all(), "both are kept");
     assert_eq!(
         purge(&gateway, "http://app.example/api/x"),
-        (
-            200,
-            serde_json::json!({
-                "url": "http://app.example/api/x", "purged": 2
-            })
-        )
+        (200, serde_json::json!({ "scope": "url", "mode": "soft", "dryRun": false, "matched": 2 }))
     );
     assert!(!beta() && !all(), "both are gone");
 }
@@ -216,9 +213,9 @@ fn a_purge_that_names_no_url_says_how_to() {
     let origin = Origin::ok();
     let gateway = gateway(&origin, &["cache: {}"]);
     for (body, expected) in [
-        ("", "names its URL"),
-        ("not json", "names its URL"),
-        ("{\"url\": 7}", "names its URL"),
+        ("", "a purge is {\"url\""),
+        ("not json", "a purge is {\"url\""),
+        ("{\"url\": 7}", "a purge is {\"url\""),
         ("{\"url\": \"/api/x\"}", "http://"),
         ("{\"url\": \"ftp://app.example/api/x\"}", "http://"),
         ("{\"url\": \"http://app.example/a%00\"}", "path"),

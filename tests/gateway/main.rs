@@ -51,6 +51,7 @@ mod cache_collapse;
 mod cache_conditions;
 mod cache_gate;
 mod cache_keys;
+mod cache_purges;
 mod cache_stale;
 mod cache_storing;
 mod cache_tls;

@@ -15,6 +15,7 @@ use pingora_cache::key::{CacheHashKey, HashBinary};
 
 use super::Shift;
 use super::ledger::Held;
+use crate::cache::purge::Object;
 use crate::cache::terms::Terms;
 
 /// Where an object lies: the hash of the key and, for every variant but the first, the hash of the request headers that
@@ -65,9 +66,10 @@ impl Head {
         }
     }
 
-    pub(super) fn to_meta(&self) -> CacheMeta {
+    /// The meta of it; `stale_from` is since when a purge made it stale, if one did.
+    pub(super) fn to_meta(&self, stale_from: Option<SystemTime>) -> CacheMeta {
         let mut meta = CacheMeta::new(
-            self.fresh_until,
+            self.fresh_until(stale_from),
             self.created,
             self.stale_while_revalidate_sec,
             self.stale_if_error_sec,
@@ -130,14 +132,32 @@ impl Head {
         self.header.headers.get_all(VARY).iter()
     }
 
-    pub(super) fn is_fresh(&self, now: SystemTime) -> bool {
-        self.fresh_until >= now
+    /// Until when it is fresh; `stale_from` as in [`Self::to_meta`].
+    pub(super) fn fresh_until(&self, stale_from: Option<SystemTime>) -> SystemTime {
+        stale_from.map_or(self.fresh_until, |at| self.fresh_until.min(at))
+    }
+
+    /// The names by which it can be purged.
+    pub(super) fn tags(&self) -> &[Box<str>] {
+        &self.terms.tags
+    }
+
+    /// The head as it is stored.
+    pub(super) fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// Since when its age counts.
+    pub(super) fn epoch(&self) -> SystemTime {
+        self.epoch
     }
 
     /// What the head costs in memory, estimated from above.
     pub(super) fn bytes(&self) -> usize {
         let fields = &self.header.headers;
-        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD_BYTES).sum()
+        let fields: usize =
+            fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD_BYTES).sum();
+        fields + self.terms.tags.iter().map(|tag| tag.len() + TAG_OVERHEAD_BYTES).sum::<usize>()
     }
 }
 
@@ -233,14 +253,22 @@ pub(super) struct Entry {
     pub(super) head: Head,
     pub(super) body: Arc<Body>,
     pub(super) cost: usize,
+    /// When the fetch of the head began, counted in purges.
+    pub(super) began: u64,
     hits: AtomicU8,
     lane: AtomicU8,
 }
 
 impl Entry {
-    pub(super) fn new(id: u64, key: Arc<[u8]>, head: Head, body: Arc<Body>) -> Self {
+    pub(super) fn new(id: u64, key: Arc<[u8]>, head: Head, body: Arc<Body>, began: u64) -> Self {
         let cost = cost(&key, &head, body.len(), body.chunk_count());
-        Self { id, ticket: id, key, head, body, cost, hits: AtomicU8::new(0), lane: AtomicU8::new(0) }
+        let (hits, lane) = (AtomicU8::new(0), AtomicU8::new(0));
+        Self { id, ticket: id, key, head, body, cost, began, hits, lane }
+    }
+
+    /// What bans look at.
+    pub(super) fn object(&self) -> Object<'_> {
+        Object { key: &self.key, tags: self.head.tags(), began: self.began }
     }
 
     /// The next generation in this one's place in the queues.
@@ -250,9 +278,9 @@ impl Entry {
         self.lane = AtomicU8::new(old.lane.load(Relaxed));
     }
 
-    /// The same generation with another head.
-    pub(super) fn with_head(&self, head: Head) -> Self {
-        let mut entry = Self::new(self.id, Arc::clone(&self.key), head, Arc::clone(&self.body));
+    /// The same generation with another head, whose fetch `began` then.
+    pub(super) fn with_head(&self, head: Head, began: u64) -> Self {
+        let mut entry = Self::new(self.id, Arc::clone(&self.key), head, Arc::clone(&self.body), began);
         entry.succeed(self);
         entry
     }
@@ -294,6 +322,8 @@ pub(super) const MAX_HITS: u8 = 3;
 const ENTRY_OVERHEAD_BYTES: usize = 640;
 /// A header map's bucket, index and allocation of a value.
 const FIELD_OVERHEAD_BYTES: usize = 128;
+/// A tag's place in the list and its allocation.
+const TAG_OVERHEAD_BYTES: usize = 48;
 /// A `Content-Length` that is added when the length is known.
 pub(super) const LENGTH_FIELD_BYTES: usize = FIELD_OVERHEAD_BYTES + 34;
 /// A `Bytes` and the header of its allocation.

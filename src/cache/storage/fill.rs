@@ -11,8 +11,9 @@
 //! whole. Room is taken chunk by chunk before a chunk is kept, so running fills count like stored objects.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use super::HeapStore;
 use super::entry::{Body, CHUNK_OVERHEAD_BYTES, Entry, Head, Slot, cost};
 use super::ledger::Held;
+use crate::cache::purge::{Effect, Object};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -50,24 +52,51 @@ pub(super) struct Fill {
     pub(super) slot: Slot,
     pub(super) key: Arc<[u8]>,
     pub(super) head: Head,
+    /// When the fetch began, counted in purges.
+    pub(super) began: u64,
     progress: Mutex<Progress>,
     /// Says "look again"; what there is to see is in `progress`. Lives as long as any reader, so waiting cannot hang.
     wake: watch::Sender<()>,
     /// Set under the shard's lock when a purge of the key came after the fill began.
     doomed: AtomicBool,
+    /// Set under the shard's lock when a soft purge of the key came after the fill began: it will be stored, stale from then on.
+    stale_from: OnceLock<SystemTime>,
 }
 
 impl Fill {
-    pub(super) fn new(id: u64, slot: Slot, key: Arc<[u8]>, head: Head, held: Held) -> Self {
+    pub(super) fn new(id: u64, slot: Slot, key: Arc<[u8]>, head: Head, began: u64, held: Held) -> Self {
         let progress = Mutex::new(Progress { chunks: Vec::new(), len: 0, phase: Phase::Filling, held });
         let (wake, _) = watch::channel(());
-        Self { id, slot, key, head, progress, wake, doomed: AtomicBool::new(false) }
+        let (doomed, stale_from) = (AtomicBool::new(false), OnceLock::new());
+        Self { id, slot, key, head, began, progress, wake, doomed, stale_from }
     }
 
-    /// Never to be stored. Readers that are attached still get their body: they asked before the purge.
-    pub(super) fn doom(&self) {
-        // Relaxed: written and read under the shard's lock.
-        self.doomed.store(true, Ordering::Relaxed);
+    /// What bans look at.
+    pub(super) fn object(&self) -> Object<'_> {
+        Object { key: &self.key, tags: self.head.tags(), began: self.began }
+    }
+
+    /// Takes in what a purge makes of it. Nobody finds it any more, but readers that are attached still get their body: they asked
+    /// before the purge.
+    pub(super) fn strike(&self, effect: Effect) {
+        match effect {
+            Effect::Spared => {}
+            // Relaxed: written and read under the shard's lock.
+            Effect::Gone => self.doomed.store(true, Ordering::Relaxed),
+            Effect::StaleFrom(at) => {
+                // The first counts.
+                let _ = self.stale_from.set(at);
+            }
+        }
+    }
+
+    /// Whether no purge struck it.
+    pub(super) fn is_spared(&self) -> bool {
+        !self.is_doomed() && self.stale_from.get().is_none()
+    }
+
+    pub(super) fn stale_from(&self) -> Option<SystemTime> {
+        self.stale_from.get().copied()
     }
 
     pub(super) fn is_doomed(&self) -> bool {
@@ -248,7 +277,8 @@ impl HandleMiss for FillWriter {
         self.store.ledger().give(self.taken.saturating_sub(price));
         self.taken = 0;
         self.settled = true;
-        let entry = Entry::new(self.fill.id, Arc::clone(&self.fill.key), head, Arc::new(body));
+        let began = self.fill.began;
+        let entry = Entry::new(self.fill.id, Arc::clone(&self.fill.key), head, Arc::new(body), began);
         self.store.commit(&self.fill, entry);
         self.fill.end(Phase::Complete);
         Ok(MissFinishType::Created(price))

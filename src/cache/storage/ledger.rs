@@ -36,6 +36,14 @@ pub struct StoreStats {
     pub rejected_no_room: u64,
     /// Finished fills that were not stored because a purge of their key came after they began.
     pub rejected_purged: u64,
+    /// Purges of many that are in force and not yet applied to all objects.
+    pub bans: usize,
+    /// Walks through the store that apply them.
+    pub sweeps: u64,
+    /// Those of them that a purge had to wait for, because the table was full.
+    pub sweeps_forced: u64,
+    /// Objects that they removed or marked.
+    pub swept: u64,
     /// Fills that ended before their body was complete, or with a length other than declared.
     pub fills_failed: u64,
 }
@@ -56,6 +64,9 @@ pub(super) struct Ledger {
     pub(super) rejected_no_room: AtomicU64,
     pub(super) rejected_purged: AtomicU64,
     pub(super) fills_failed: AtomicU64,
+    pub(super) sweeps: AtomicU64,
+    pub(super) sweeps_forced: AtomicU64,
+    pub(super) swept: AtomicU64,
 }
 
 /// Whether room could be taken.
@@ -112,6 +123,11 @@ impl Ledger {
             rejected_no_room: self.rejected_no_room.load(Relaxed),
             rejected_purged: self.rejected_purged.load(Relaxed),
             fills_failed: self.fills_failed.load(Relaxed),
+            // The table's to say.
+            bans: 0,
+            sweeps: self.sweeps.load(Relaxed),
+            sweeps_forced: self.sweeps_forced.load(Relaxed),
+            swept: self.swept.load(Relaxed),
         }
     }
 }

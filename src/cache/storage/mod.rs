@@ -8,15 +8,18 @@
 //!
 //! It promises: bounded bytes (body, head, key and bookkeeping, running fills included); no decoding on a hit; a reader of a
 //! dying fill gets an error and never a clean end; a purge wins over every fill that began before it; variants go with their
-//! primary. It does not survive the process, knows nothing of routes, and leaves freshness to [`super::freshness`].
+//! primary; a purge of many objects looks at none of them (`bans`). It does not survive the process, knows nothing of routes, and leaves freshness to [`super::freshness`].
 //!
 //! Room is taken before bytes are kept (`ledger`), the victims are chosen by S3-FIFO (`queues`). The framework gets no
 //! eviction manager: it would be a second index that takes a write lock on every hit.
 
+mod bans;
 mod entry;
+mod families;
 mod fill;
 mod hit;
 mod ledger;
+pub mod listing;
 mod queues;
 mod shard;
 #[cfg(test)]
@@ -36,6 +39,9 @@ use pingora_cache::trace::SpanHandle;
 use pingora_cache::{CacheEntryId, CacheKey, CacheMeta, HitHandler, MissHandler, Storage};
 use pingora_cache::{PurgeOutcome, PurgeTarget, PurgeType};
 
+use super::key::UrlHash;
+use super::purge::{Effect, Mode, Object};
+use bans::Table;
 use entry::{CHUNK_OVERHEAD_BYTES, Entry, Head, LENGTH_FIELD_BYTES, Slot, cost};
 use fill::{Fill, FillReader, FillWriter};
 use hit::Hit;
@@ -91,6 +97,7 @@ pub struct HeapStore {
     ledger: &'static Ledger,
     shards: Box<[Place]>,
     max_object_bytes: usize,
+    table: Table,
     /// Counts purges; see [`FillEpoch`].
     epoch: AtomicU64,
     next_id: AtomicU64,
@@ -115,6 +122,7 @@ impl HeapStore {
             ledger,
             shards: (0..SHARDS).map(|_| place()).collect(),
             max_object_bytes: settings.max_object_bytes.min(settings.capacity_bytes),
+            table: Table::default(),
             epoch: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             hand: AtomicUsize::new(0),
@@ -123,7 +131,7 @@ impl HeapStore {
 
     /// What the store holds and has done.
     pub fn stats(&self) -> StoreStats {
-        self.ledger.stats()
+        StoreStats { bans: self.table.len(), ..self.ledger.stats() }
     }
 
     /// The largest body that is stored, in bytes.
@@ -142,36 +150,25 @@ impl HeapStore {
         self.purge_slot(Slot::of(key), None).is_some()
     }
 
-    /// Removes every object whose framed key begins with `prefix` (see [`super::key::KeyParts::url_prefix`]) and returns how
-    /// many there were. Looks at every object, shard by shard: for the admin side, not for requests.
-    pub fn purge_prefix(&self, prefix: &[u8]) -> usize {
-        self.purge_prefixes(&[prefix.to_vec()])
-    }
-
-    /// As [`Self::purge_prefix`] for several at once: sorted, and none the beginning of another.
-    pub fn purge_prefixes(&self, prefixes: &[Vec<u8>]) -> usize {
-        // Only the last one that is not behind the key can be its beginning.
-        let matches = |key: &[u8]| {
-            let behind = prefixes.partition_point(|prefix| prefix.as_slice() <= key);
-            let last = behind.checked_sub(1).and_then(|last| prefixes.get(last));
-            last.is_some_and(|prefix| key.starts_with(prefix))
-        };
-        let purge = |place: &Place| {
-            let mut shard = place.state.write();
-            let count = shard.purge_where(matches, self.next_epoch());
-            place.note(&shard);
-            count
-        };
-        self.shards.iter().map(purge).sum()
+    /// Purges all that is stored for a URL, and returns how many objects that were. Fetches of it that are under way are not stored
+    /// (hard), or are stale when they are (soft).
+    pub fn purge_url(&self, url: UrlHash, mode: Mode) -> usize {
+        let place = self.place_of(url);
+        let mut shard = place.state.write();
+        let count = shard.purge_url(url, mode, self.next_epoch(), SystemTime::now());
+        place.note(&shard);
+        count
     }
 
     /// The meta of what a lookup of `key` would find; touches nothing.
     pub fn peek(&self, key: &CacheKey, now: SystemTime) -> Option<CacheMeta> {
         let slot = Slot::of(key);
-        let found = self.place(slot).state.read().find(slot, key.primary_key(), || now);
+        let bans = self.table.bans();
+        let bans = bans.as_ref().map(|bans| &***bans);
+        let found = self.place(slot).state.read().find(slot, key.primary_key(), bans, || now);
         found.map(|found| match found {
-            Found::Entry(entry) => entry.head.to_meta(),
-            Found::Fill(fill) => fill.head.to_meta(),
+            Found::Entry(entry, stale_from) => entry.head.to_meta(stale_from),
+            Found::Fill(fill) => fill.head.to_meta(None),
         })
     }
 
@@ -195,8 +192,16 @@ impl HeapStore {
     }
 
     fn place(&self, slot: Slot) -> &Place {
-        // The primary hash is keyed and uniform; its top bits choose the shard.
-        let index = (slot.primary >> 120) as usize % self.shards.len();
+        self.place_of(UrlHash((slot.primary >> 64) as u64))
+    }
+
+    fn index_of(&self, url: UrlHash) -> usize {
+        // The hash is keyed and uniform; its top bits choose the shard, so that all of a URL is in one.
+        (url.0 >> 56) as usize % self.shards.len()
+    }
+
+    fn place_of(&self, url: UrlHash) -> &Place {
+        let index = self.index_of(url);
         self.shards.get(index).expect("the index is a remainder of the length")
     }
 
@@ -237,10 +242,18 @@ impl HeapStore {
     fn commit(&self, fill: &Fill, entry: Entry) {
         let place = self.place(fill.slot);
         let mut shard = place.state.write();
-        if fill.is_doomed() {
+        let effect = self.table.effect(&fill.object());
+        let stale_from = fill.stale_from().into_iter().chain(effect.stale_from()).min();
+        // Stale, it must not take the place of what was fetched after the purge.
+        let comes_late = stale_from.is_some() && shard.holds_newer(fill.slot, fill.began);
+        if fill.is_doomed() || effect == Effect::Gone || comes_late {
             self.ledger.give(entry.cost);
             self.ledger.rejected_purged.fetch_add(1, Ordering::Relaxed);
         } else {
+            let entry = match stale_from {
+                Some(at) => entry.with_head(entry.head.expired_at(at), entry.began),
+                None => entry,
+            };
             shard.store(fill.slot, entry);
         }
         shard.end(fill);
@@ -270,13 +283,15 @@ impl Storage for HeapStore {
         _trace: &SpanHandle,
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
         let slot = Slot::of(key);
-        let found = self.place(slot).state.read().find(slot, key.primary_key(), SystemTime::now);
+        let bans = self.table.bans();
+        let bans = bans.as_ref().map(|bans| &***bans);
+        let found = self.place(slot).state.read().find(slot, key.primary_key(), bans, SystemTime::now);
         Ok(found.map(|found| match found {
-            Found::Entry(entry) => {
+            Found::Entry(entry, stale_from) => {
                 entry.touch();
-                (entry.head.to_meta(), Box::new(Hit::new(&entry)) as HitHandler)
+                (entry.head.to_meta(stale_from), Box::new(Hit::new(&entry)) as HitHandler)
             }
-            Found::Fill(fill) => (fill.head.to_meta(), Box::new(FillReader::new(fill)) as HitHandler),
+            Found::Fill(fill) => (fill.head.to_meta(None), Box::new(FillReader::new(fill)) as HitHandler),
         }))
     }
 
@@ -289,7 +304,7 @@ impl Storage for HeapStore {
         let Some(Ok(id)) = tag.map(U64WriteId::try_from) else { return self.lookup(key, trace).await };
         // Found by its id and not by its key: a purge in between must not take the leader's body away.
         let fill = self.place(Slot::of(key)).state.read().fill(id.into());
-        Ok(fill.map(|fill| (fill.head.to_meta(), Box::new(FillReader::new(fill)) as HitHandler)))
+        Ok(fill.map(|fill| (fill.head.to_meta(None), Box::new(FillReader::new(fill)) as HitHandler)))
     }
 
     async fn get_miss_handler(
@@ -313,8 +328,11 @@ impl Storage for HeapStore {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let began = meta.extensions().get::<FillEpoch>().copied().unwrap_or_else(|| self.epoch());
-        let fill = Arc::new(Fill::new(id, slot, framed, head, self.ledger.hold(0)));
-        self.place(slot).state.write().begin(Arc::clone(&fill), began.0);
+        let fill = Arc::new(Fill::new(id, slot, framed, head, began.0, self.ledger.hold(0)));
+        // Judged under the lock: a sweep that has passed here would not see the fill.
+        let mut shard = self.place(slot).state.write();
+        shard.begin(Arc::clone(&fill), self.table.effect_on_new(&fill.object()));
+        drop(shard);
         Ok(Box::new(FillWriter::new(self, fill, base, body)))
     }
 
@@ -361,12 +379,20 @@ impl Storage for HeapStore {
         if !old.head.describes_same_body(&head) {
             return Ok(false);
         }
-        let entry = old.with_head(head);
+        let began = meta.extensions().get::<FillEpoch>().copied().unwrap_or_else(|| self.epoch());
+        let entry = old.with_head(head, began.0);
         let extra = entry.cost.saturating_sub(old.cost);
         if !self.make_room(extra) {
             return Ok(false);
         }
+        // Judged under the lock, as a fill is. An answer from before a purge makes nothing fresh, and what is gone does not come
+        // back.
         let mut shard = place.state.write();
+        let effect = self.table.effect_on_new(&Object { began: began.0, ..old.object() });
+        if effect != Effect::Spared || self.table.effect(&old.object()) == Effect::Gone {
+            self.ledger.give(extra);
+            return Ok(false);
+        }
         let exchanged = shard.exchange_head(slot, entry, extra);
         place.note(&shard);
         Ok(exchanged)

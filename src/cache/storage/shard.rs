@@ -1,7 +1,7 @@
 //! One part of the store under one lock: families of variants, running fills, the eviction queues and the recent purges.
 //!
-//! A family is everything under one primary hash. Purging a key is one removal under one lock, so no variant survives it and
-//! no fill that began earlier can slip in behind it.
+//! A family is everything under one primary hash; all families of a URL are in one shard. Purging a key or a URL is one step under
+//! one lock, so no variant survives it and no fill that began earlier can slip in behind it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,31 +12,41 @@ use ahash::RandomState;
 
 use super::Shift;
 use super::entry::{Entry, Slot};
+use super::families::{Families, Family};
 use super::fill::Fill;
 use super::ledger::Ledger;
 use super::queues::{Fate, Queues};
+use crate::cache::key::UrlHash;
+use crate::cache::purge::{Bans, Effect, Mode, Object};
 
 /// What a lookup found.
 pub(super) enum Found {
-    Entry(Arc<Entry>),
+    /// With the moment since which a purge of many made it stale, if one did.
+    Entry(Arc<Entry>, Option<SystemTime>),
     Fill(Arc<Fill>),
 }
 
-#[derive(Debug, Default)]
-struct Family {
-    /// In order of storing; at most [`MAX_VARIANTS`].
-    entries: Vec<(Option<u128>, Arc<Entry>)>,
-    /// Running fills, the newest last.
-    fills: Vec<Arc<Fill>>,
+/// A purge that fetches may still have to learn of.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    what: Struck,
+    /// The store's epoch after it.
+    epoch: u64,
+    effect: Effect,
 }
 
-impl Family {
-    fn entry(&self, variance: Option<u128>) -> Option<&Arc<Entry>> {
-        self.entries.iter().find(|(v, _)| *v == variance).map(|(_, entry)| entry)
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Struck {
+    Primary(u128),
+    Url(UrlHash),
+}
 
-    fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.fills.is_empty()
+impl Struck {
+    fn is(self, primary: u128) -> bool {
+        match self {
+            Self::Primary(struck) => struck == primary,
+            Self::Url(UrlHash(url)) => u128::from(url) == primary >> 64,
+        }
     }
 }
 
@@ -44,12 +54,11 @@ impl Family {
 #[derive(Debug)]
 pub(super) struct Shard {
     ledger: &'static Ledger,
-    families: HashMap<u128, Family, RandomState>,
+    families: Families,
     /// Fills by id. A purge does not remove from here: the leader of a fill must always find its own body.
     writes: HashMap<u64, Arc<Fill>, RandomState>,
     queues: Queues,
-    /// Recent purges: what, and the store's epoch after it.
-    purges: VecDeque<(u128, u64)>,
+    purges: VecDeque<Recent>,
     /// Purges up to here are no longer in the list; fills that began earlier are not stored.
     forgotten_until: u64,
 }
@@ -58,7 +67,7 @@ impl Shard {
     pub(super) fn new(ledger: &'static Ledger) -> Self {
         Self {
             ledger,
-            families: HashMap::default(),
+            families: Families::default(),
             writes: HashMap::default(),
             queues: Queues::default(),
             purges: VecDeque::new(),
@@ -66,19 +75,37 @@ impl Shard {
         }
     }
 
-    /// A fresh object first, then a running fill (a stale object must not hide its replacement), then a stale object.
-    pub(super) fn find(&self, slot: Slot, key: &[u8], now: impl FnOnce() -> SystemTime) -> Option<Found> {
-        let family = self.families.get(&slot.primary)?;
+    /// A fresh object first, then a running fill (a stale object must not hide its replacement), then a stale object. What a ban
+    /// removed is not found, and no fill that began before a ban of it.
+    pub(super) fn find(
+        &self,
+        slot: Slot,
+        key: &[u8],
+        bans: Option<&Bans>,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Option<Found> {
+        let effect = |object: Object<'_>| bans.map_or(Effect::Spared, |bans| bans.effect(&object));
+        let family = self.families.of(slot.primary)?;
         let entry = family.entry(slot.variance).filter(|entry| *entry.key == *key);
-        if let Some(entry) = entry
-            && (family.fills.is_empty() || entry.head.is_fresh(now()))
+        let entry = entry.and_then(|entry| match effect(entry.object()) {
+            Effect::Gone => None,
+            effect => Some((entry, effect.stale_from())),
+        });
+        let found = |(entry, stale_from): (&Arc<Entry>, _)| Found::Entry(Arc::clone(entry), stale_from);
+        if let Some((entry, stale_from)) = entry
+            && (family.fills.is_empty() || entry.head.fresh_until(stale_from) >= now())
         {
-            return Some(Found::Entry(Arc::clone(entry)));
+            return Some(found((entry, stale_from)));
         }
-        let fill = family.fills.iter().rev().find(|fill| fill.slot == slot && *fill.key == *key);
-        match fill {
+        let is_it = |fill: &&Arc<Fill>| {
+            fill.slot == slot
+                && *fill.key == *key
+                && fill.is_spared()
+                && effect(fill.object()) == Effect::Spared
+        };
+        match family.fills.iter().rev().find(is_it) {
             Some(fill) => Some(Found::Fill(Arc::clone(fill))),
-            None => entry.map(|entry| Found::Entry(Arc::clone(entry))),
+            None => entry.map(found),
         }
     }
 
@@ -86,17 +113,23 @@ impl Shard {
         self.writes.get(&id).cloned()
     }
 
-    /// Makes a fill visible, unless its key was purged since it began: then only its leader sees it.
-    pub(super) fn begin(&mut self, fill: Arc<Fill>, began: u64) {
-        let purged = began < self.forgotten_until
-            || self.purges.iter().any(|(primary, epoch)| *primary == fill.slot.primary && *epoch > began);
-        if purged {
-            fill.doom();
-        } else {
-            self.families.entry(fill.slot.primary).or_default().fills.push(Arc::clone(&fill));
+    /// Makes a fill visible, unless it was purged since it began: then only its leader sees it. `effect` is what purges of many
+    /// make of it.
+    pub(super) fn begin(&mut self, fill: Arc<Fill>, effect: Effect) {
+        fill.strike(effect);
+        for recent in self.recent(fill.slot.primary, fill.began) {
+            fill.strike(recent);
         }
+        self.families.place(fill.slot.primary).fills.push(Arc::clone(&fill));
         self.writes.insert(fill.id, fill);
         self.ledger.fills.fetch_add(1, Relaxed);
+    }
+
+    /// What recent purges make of a fetch that `began` then.
+    fn recent(&self, primary: u128, began: u64) -> impl Iterator<Item = Effect> {
+        let forgotten = (began < self.forgotten_until).then_some(Effect::Gone);
+        let recent = self.purges.iter().filter(move |recent| recent.what.is(primary) && recent.epoch > began);
+        forgotten.into_iter().chain(recent.map(|recent| recent.effect))
     }
 
     /// Takes a fill out of sight, finished or not.
@@ -104,17 +137,15 @@ impl Shard {
         if self.writes.remove(&fill.id).is_some() {
             self.ledger.fills.fetch_sub(1, Relaxed);
         }
-        if let Some(family) = self.families.get_mut(&fill.slot.primary) {
+        if let Some(family) = self.families.of_mut(fill.slot.primary) {
             family.fills.retain(|other| other.id != fill.id);
-            if family.is_empty() {
-                self.families.remove(&fill.slot.primary);
-            }
+            self.families.tidy(fill.slot.primary);
         }
     }
 
     /// Stores an object. Its room must have been taken; the room of what it replaces is given back.
     pub(super) fn store(&mut self, slot: Slot, mut entry: Entry) {
-        let family = self.families.entry(slot.primary).or_default();
+        let family = self.families.place(slot.primary);
         let mut gone = Vec::new();
         if slot.variance.is_none() {
             // Variants are found by the `Vary` of the first object: under another one they could never be hit again.
@@ -152,9 +183,17 @@ impl Shard {
         self.sweep_if_needed();
     }
 
-    /// Exchanges the head of a stored object. `extra` is the room the caller took for it; what is not needed goes back.
+    /// Whether what is stored in a slot was fetched later.
+    pub(super) fn holds_newer(&self, slot: Slot, began: u64) -> bool {
+        let entry = self.families.of(slot.primary).and_then(|family| family.entry(slot.variance));
+        entry.is_some_and(|entry| entry.began > began)
+    }
+
+    /// Exchanges the head of a stored object. `extra` is the room the caller took for it; what is not needed goes back. A head that
+    /// was fetched before a purge of its key is not taken.
     pub(super) fn exchange_head(&mut self, slot: Slot, entry: Entry, extra: usize) -> bool {
-        let family = self.families.get_mut(&slot.primary);
+        let is_purged = self.recent(slot.primary, entry.began).next().is_some();
+        let family = self.families.of_mut(slot.primary).filter(|_| !is_purged);
         let place =
             family.and_then(|f| f.entries.iter_mut().find(|(v, e)| *v == slot.variance && e.id == entry.id));
         match place {
@@ -178,85 +217,129 @@ impl Shard {
         let families = self.families.iter();
         let all: Vec<(Slot, Entry)> = families
             .flat_map(|(primary, family)| {
-                family.entries.iter().map(|(variance, entry)| {
-                    let slot = Slot { primary: *primary, variance: *variance };
-                    (slot, entry.with_head(entry.head.shifted(shift)))
+                family.entries.iter().map(move |(variance, entry)| {
+                    let slot = Slot { primary, variance: *variance };
+                    (slot, entry.with_head(entry.head.shifted(shift), entry.began))
                 })
             })
             .collect();
         for (slot, entry) in all {
-            self.exchange_head(slot, entry, 0);
+            self.replace_head(slot, entry);
+        }
+    }
+
+    /// Puts a head of the same size in place of the one that is stored.
+    fn replace_head(&mut self, slot: Slot, entry: Entry) {
+        let family = self.families.of_mut(slot.primary);
+        let place = family.and_then(|f| f.entries.iter_mut().find(|(v, _)| *v == slot.variance));
+        if let Some((_, old)) = place {
+            *old = Arc::new(entry);
         }
     }
 
     /// The stored object in a slot.
     pub(super) fn entry(&self, slot: Slot) -> Option<Arc<Entry>> {
-        self.families.get(&slot.primary)?.entry(slot.variance).cloned()
+        self.families.of(slot.primary)?.entry(slot.variance).cloned()
+    }
+
+    /// The families, for people and for the sweep.
+    pub(super) fn families(&self) -> &Families {
+        &self.families
     }
 
     /// Removes a key with all its variants, or one variant. Fills of it that are running will not be stored. Returns the
     /// generation of what was asked for, or of any variant if that was not stored.
     pub(super) fn purge(&mut self, slot: Slot, only: Option<u64>, epoch: u64) -> Option<u64> {
         if only.is_none() {
-            self.note_purge(slot.primary, epoch);
+            self.note_purge(Struck::Primary(slot.primary), epoch, Effect::Gone);
         }
-        let family = self.families.get_mut(&slot.primary)?;
+        self.remove(slot, only).first().map(|entry| entry.id)
+    }
+
+    /// Makes a key with all its variants, or one variant, stale from `now` on. Fills that are running are stored so too.
+    pub(super) fn expire(&mut self, slot: Slot, only: Option<u64>, epoch: u64, now: SystemTime) -> bool {
+        if only.is_none() {
+            self.note_purge(Struck::Primary(slot.primary), epoch, Effect::StaleFrom(now));
+        }
+        self.mark(slot, only, now) > 0
+    }
+
+    /// Purges all that is stored for a URL, and returns how many objects that were.
+    pub(super) fn purge_url(&mut self, url: UrlHash, mode: Mode, epoch: u64, now: SystemTime) -> usize {
+        let effect = if mode == Mode::Hard { Effect::Gone } else { Effect::StaleFrom(now) };
+        self.note_purge(Struck::Url(url), epoch, effect);
+        let slots = self.families.of_url(url).into_iter().map(|primary| Slot { primary, variance: None });
+        slots
+            .map(|slot| match mode {
+                Mode::Hard => self.remove(slot, None).len(),
+                Mode::Soft => self.mark(slot, None, now),
+            })
+            .sum()
+    }
+
+    fn remove(&mut self, slot: Slot, only: Option<u64>) -> Vec<Arc<Entry>> {
+        let Some(family) = self.families.of_mut(slot.primary) else { return Vec::new() };
         let whole = slot.variance.is_none() && only.is_none();
         if only.is_none() {
-            let doomed = family.fills.extract_if(.., |fill| whole || fill.slot == slot);
-            doomed.for_each(|fill| fill.doom());
+            let doomed = family.fills.iter().filter(|fill| whole || fill.slot == slot);
+            doomed.for_each(|fill| fill.strike(Effect::Gone));
         }
         let gone: Vec<_> = family
             .entries
             .extract_if(.., |(v, e)| whole || (*v == slot.variance && only.is_none_or(|id| id == e.id)))
             .map(|(_, entry)| entry)
             .collect();
-        if family.is_empty() {
-            self.families.remove(&slot.primary);
-        }
+        self.families.tidy(slot.primary);
         self.ledger.evictions_purge.fetch_add(gone.len() as u64, Relaxed);
         gone.iter().for_each(|entry| self.drop_entry(entry));
-        gone.first().map(|entry| entry.id)
+        gone
     }
 
-    /// Removes every object whose key `matches`. Fills that began before are not stored, whatever their key: the ones not
-    /// yet known to the store cannot be asked.
-    pub(super) fn purge_where(&mut self, matches: impl Fn(&[u8]) -> bool, epoch: u64) -> usize {
-        self.forgotten_until = epoch;
-        self.purges.clear();
-        let mut gone = Vec::new();
-        self.families.retain(|_, family| {
-            family.fills.extract_if(.., |fill| matches(&fill.key)).for_each(|fill| fill.doom());
-            gone.extend(family.entries.extract_if(.., |(_, entry)| matches(&entry.key)));
-            !family.is_empty()
-        });
-        self.ledger.evictions_purge.fetch_add(gone.len() as u64, Relaxed);
-        gone.iter().for_each(|(_, entry)| self.drop_entry(entry));
-        gone.len()
-    }
-
-    /// Makes a key with all its variants, or one variant, stale from `now` on. Fills that are running are not stored.
-    pub(super) fn expire(&mut self, slot: Slot, only: Option<u64>, epoch: u64, now: SystemTime) -> bool {
+    fn mark(&mut self, slot: Slot, only: Option<u64>, now: SystemTime) -> usize {
+        let Some(family) = self.families.of_mut(slot.primary) else { return 0 };
+        let whole = slot.variance.is_none() && only.is_none();
         if only.is_none() {
-            self.note_purge(slot.primary, epoch);
+            let stale = family.fills.iter().filter(|fill| whole || fill.slot == slot);
+            stale.for_each(|fill| fill.strike(Effect::StaleFrom(now)));
         }
-        let Some(family) = self.families.get_mut(&slot.primary) else { return false };
-        if only.is_none() {
-            family.fills.drain(..).for_each(|fill| fill.doom());
-        }
-        let mut found = false;
+        let mut marked = 0;
         for (variance, entry) in &mut family.entries {
-            let whole = slot.variance.is_none() && only.is_none();
             if whole || (*variance == slot.variance && only.is_none_or(|id| id == entry.id)) {
                 // The head keeps its size, so the room does not change.
-                *entry = Arc::new(entry.with_head(entry.head.expired_at(now)));
-                found = true;
+                *entry = Arc::new(entry.with_head(entry.head.expired_at(now), entry.began));
+                marked += 1;
             }
         }
-        if family.is_empty() {
-            self.families.remove(&slot.primary);
+        self.families.tidy(slot.primary);
+        marked
+    }
+
+    /// The slots of all objects.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        let slots = |(primary, family): (u128, &Family)| {
+            let variances: Vec<_> = family.entries.iter().map(|(variance, _)| *variance).collect();
+            variances.into_iter().map(move |variance| Slot { primary, variance })
+        };
+        self.families.iter().flat_map(slots).collect()
+    }
+
+    /// Applies bans to the running fills: those that they strike are out of sight.
+    pub(super) fn sweep_fills(&self, bans: &Bans) {
+        self.writes.values().for_each(|fill| fill.strike(bans.effect(&fill.object())));
+    }
+
+    /// Applies bans to an object: removes it, or marks it. True if that changed anything.
+    pub(super) fn sweep_object(&mut self, slot: Slot, bans: &Bans) -> bool {
+        let Some(entry) = self.entry(slot) else { return false };
+        match bans.effect(&entry.object()) {
+            Effect::Spared => false,
+            Effect::Gone => !self.remove(Slot { variance: slot.variance, ..slot }, Some(entry.id)).is_empty(),
+            Effect::StaleFrom(at) if entry.head.fresh_until(None) <= at => false,
+            Effect::StaleFrom(at) => {
+                self.replace_head(slot, entry.with_head(entry.head.expired_at(at), entry.began));
+                true
+            }
         }
-        found
     }
 
     /// Makes room, up to `need` bytes and [`VICTIMS_AT_ONCE`] objects. Returns the bytes freed.
@@ -264,7 +347,7 @@ impl Shard {
         let (mut freed, mut victims) = (0, 0);
         while freed < need && victims < VICTIMS_AT_ONCE {
             let Some((lane, ticket)) = self.queues.pop() else { break };
-            let Some(family) = self.families.get_mut(&ticket.slot.primary) else { continue };
+            let Some(family) = self.families.of_mut(ticket.slot.primary) else { continue };
             let place = family.entries.iter().position(|(v, e)| {
                 *v == ticket.slot.variance && e.ticket == ticket.number && e.lane() == lane
             });
@@ -274,9 +357,7 @@ impl Shard {
                 freed += entry.cost;
                 victims += 1;
                 family.entries.remove(place);
-                if family.is_empty() {
-                    self.families.remove(&ticket.slot.primary);
-                }
+                self.families.tidy(ticket.slot.primary);
             }
         }
         self.ledger.give(freed);
@@ -297,13 +378,13 @@ impl Shard {
         self.sweep_if_needed();
     }
 
-    fn note_purge(&mut self, primary: u128, epoch: u64) {
+    fn note_purge(&mut self, what: Struck, epoch: u64, effect: Effect) {
         if self.purges.len() >= MAX_PURGES
-            && let Some((_, oldest)) = self.purges.pop_front()
+            && let Some(oldest) = self.purges.pop_front()
         {
-            self.forgotten_until = oldest;
+            self.forgotten_until = oldest.epoch;
         }
-        self.purges.push_back((primary, epoch));
+        self.purges.push_back(Recent { what, epoch, effect });
     }
 
     fn sweep_if_needed(&mut self) {
@@ -312,7 +393,7 @@ impl Shard {
         }
         let families = &self.families;
         self.queues.sweep(|ticket| {
-            let family = families.get(&ticket.slot.primary);
+            let family = families.of(ticket.slot.primary);
             family.and_then(|f| f.entry(ticket.slot.variance)).is_some_and(|e| e.ticket == ticket.number)
         });
     }

@@ -1,6 +1,7 @@
 //! The promises of the store, one test each.
 
 mod model;
+mod purges;
 
 use std::time::Duration;
 
@@ -260,19 +261,6 @@ async fn a_primary_with_another_vary_drops_the_variants_of_the_old_one() {
     put(store, &key("a"), &meta(&[("vary", "y")]), &[b"4"]).await.unwrap();
     assert!(get(store, &variant("a", [1; 16])).await.is_none(), "never to be found again");
     assert_eq!(store.stats().entries, 1, "so its room is free");
-}
-
-#[tokio::test]
-async fn purge_by_prefix_removes_what_matches_and_stops_fills() {
-    let store = HeapStore::new(BIG);
-    for name in ["one/a", "one/b", "two/a"] {
-        put(store, &key(name), &meta(&[]), &[b"x"]).await.unwrap();
-    }
-    let writer = store.get_miss_handler(&key("one/c"), &meta(&[]), &span()).await.unwrap();
-    assert_eq!(store.purge_prefix(b"one/"), 2, "two stored");
-    writer.finish().await.unwrap();
-    assert!(get(store, &key("one/c")).await.is_none(), "the fill is not stored");
-    assert!(get(store, &key("two/a")).await.is_some(), "the rest stays");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! `portcullis explain METHOD URL`: what happens to a request, and why, without sending it.
 
-mod ask;
 mod render;
 
 use std::net::IpAddr;
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::admin::{self, Admin, Question};
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed, runtime};
 use crate::config::{codes, visible};
 use crate::plan::Process;
@@ -147,8 +147,12 @@ fn from_file(arguments: &Arguments, asked: &Asked) -> Result<Explanation, u8> {
 
 fn live(arguments: &Arguments, asked: &Asked) -> Result<Explanation, u8> {
     let admin = match &arguments.admin {
-        Some(admin) => ask::Admin::parse(admin).map_err(|why| usage(&why))?,
-        None => ask::Admin::of_config(configuration(arguments)?).map_err(|why| usage(&why))?,
+        Some(admin) => Admin::parse(admin).map_err(|why| usage(&why))?,
+        None => Admin::of_config(configuration(arguments)?).map_err(|why| usage(&why))?,
     };
-    ask::explain(&admin, &arguments.token_env, asked).map_err(|why| usage(&why))
+    let body = serde_json::to_vec(asked).map_err(|why| usage(&why.to_string()))?;
+    let question = Question { method: "POST", target: "/explain", body: &body };
+    let told = admin::ask(&admin, &arguments.token_env, &question).map_err(|why| usage(&why))?;
+    serde_json::from_value(told)
+        .map_err(|_| usage("the gateway that runs explains in another version's words"))
 }

@@ -63,6 +63,7 @@ kinds! {
     ErrorsPassed Risk "errors-passed" "error bodies of the upstream now reach the client: they name hosts, versions and stacks"
     JsonExposed Risk "json-exposed" "a part of the JSON that was taken out now reaches the client"
     CacheShared Risk "cache-shared" "an answer made for one client may be given to another"
+    PurgeGranted Risk "purge-granted" "more addresses may take out what is stored, and so send requests to the upstream"
     WebsocketAllowed Risk "websocket-allowed" "connections may become WebSockets, whose messages nobody checks"
     RedirectElsewhere Risk "redirect-elsewhere" "clients are sent to another host"
     UpstreamSwapped Risk "upstream-swapped" "the route leads to another upstream"

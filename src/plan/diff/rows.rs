@@ -285,6 +285,8 @@ pub const ROUTE: &[Row] = &[
     row("cache.key.query.ignore", Form::Set, nothing, Neutral),
     row("cache.key.headers", Form::CaselessSet, nothing, Neutral),
     row("cache.share", Form::Any, none, Neutral),
+    row("cache.purge.from", Form::Set, nothing, Gained(Kind::PurgeGranted)),
+    row("cache.purge.mode", Form::Any, |_, _| text("soft"), Neutral),
     row("response.json", Form::Block, none, Neutral),
     row("response.json.keep", Form::Set, none, List(Kind::JsonExposed, Kind::JsonFieldRemoved)),
     row("response.json.remove", Form::Set, nothing, Taken(Kind::JsonExposed, Kind::JsonFieldRemoved)),

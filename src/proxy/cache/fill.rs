@@ -299,7 +299,7 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
     let fetch = ctx.cache.fetch.as_mut()?;
     let landing = match verdict {
         Verdict::Store(meta) => {
-            let renewed = zone.renew(&fetch.key, &found.meta, &meta).await;
+            let renewed = zone.renew(&fetch.key, &found.meta, &meta, fetch.epoch).await;
             let is_shared = reuse(&meta, &Asked::default(), now) != Reuse::Validate;
             note_sharing(zone, &fetch.key, Terms::of(&meta).validates);
             found.meta = meta;
@@ -308,7 +308,7 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
         }
         Verdict::Refuse(reason) => {
             // Good for this client, and no longer for others.
-            zone.purge(&fetch.key);
+            zone.purge_key(&fetch.key);
             ctx.cache.refused = Some(reason.as_str());
             *found.meta.response_header_mut() = merged;
             Landing::Unshared

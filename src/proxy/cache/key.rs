@@ -115,21 +115,3 @@ fn identity(settings: &Settings, fields: &HeaderMap) -> [u8; 32] {
     }
     digest.finalize().into()
 }
-
-/// The beginning of all keys of one URL on a route, for a purge.
-#[must_use]
-pub fn url_prefix(route: &Route, scheme: &str, authority: &str, path: &str, query: &str) -> Option<Vec<u8>> {
-    let settings = route.settings.cache.as_ref()?;
-    let query = canonical_query(query, &settings.ignored_parameters);
-    let parts = KeyParts {
-        route: route.name.as_str(),
-        policy: route.fingerprint,
-        method_class: MethodClass::Read,
-        scheme,
-        host: authority,
-        path,
-        query: &query,
-        headers: &[],
-    };
-    Some(parts.url_prefix())
-}

@@ -26,7 +26,7 @@ use pingora_proxy::subrequest::{BodyMode, Ctx as Errand, UserCtx};
 
 pub use fill::{Fetch, abandon, begin_store, finish_store, store_chunk, validated};
 pub use invalidate::invalidate;
-pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, url_prefix, with_key};
+pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, with_key};
 pub use outcome::{note_outcome, note_served, status_field};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
 

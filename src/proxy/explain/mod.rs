@@ -228,6 +228,12 @@ impl<'a> Teller<'a> {
         self.step("route", Written::at(Some(taken.place.clone())), words);
         self.route = Some(taken);
         self.outcome.route = Some(route.name.to_string());
+        if super::purge::is_asked(&self.exchange)
+            && let Some((words, reply)) = super::purge::explain(&route)
+        {
+            self.step("cache.purge", Written::of_key(&route, "cache"), vec![words]);
+            return self.answered(Verdict::Answered, &reply);
+        }
         self.along(&route, head);
     }
 

@@ -159,7 +159,14 @@ catalogue! {
     CacheEvictionsTotal = Counter, Registered, "portcullis_cache_evictions_total",
         [TIER, named("reason", "`size`, `expired`, `purge`")], "Answers the cache let go.";
     CachePurgesTotal = Counter, Handles, "portcullis_cache_purges_total",
-        [closed::<labels::PurgeScope>("scope"), named("origin", "`local`")], "Purges carried out.";
+        [closed::<labels::PurgeScope>("scope"), closed::<labels::PurgeMode>("mode"), named("origin", "`local`")],
+        "Purges carried out.";
+    CacheBans = Gauge, Registered, "portcullis_cache_bans",
+        [TIER], "Purges of many answers that are in force and not yet applied to all of them, 1024 at most.";
+    CacheSweepsTotal = Counter, Registered, "portcullis_cache_sweeps_total",
+        [TIER, named("reason", "`behind`, or `full` where a purge had to wait for it")], "Walks through the cache that apply purges.";
+    CacheSweptTotal = Counter, Registered, "portcullis_cache_swept_total",
+        [TIER], "Answers that those walks removed or made stale.";
 
     RatelimitDecisionsTotal = Counter, Handles, "portcullis_ratelimit_decisions_total",
         [ROUTE, LIMIT, closed::<labels::LimitDecision>("decision")], "What a rate limit said to a request.";

@@ -127,6 +127,8 @@ closed! {
         Redirect => "redirect",
         /// The route answers with fixed content.
         Respond => "respond",
+        /// The route let a `PURGE` take out what is stored.
+        Purge => "purge",
         /// The gateway is going down.
         Shutdown => "shutdown",
         /// The client went away before the answer was complete.
@@ -372,7 +374,25 @@ closed! {
     /// What a purge names.
     PurgeScope {
         /// One URL.
-        Key => "key",
+        Url => "url",
+        /// A URL and all below it.
+        Prefix => "prefix",
+        /// What has a tag.
+        Tag => "tag",
+        /// What a route stored.
+        Route => "route",
+        /// Everything.
+        All => "all",
+    }
+}
+
+closed! {
+    /// What a purge does.
+    PurgeMode {
+        /// It makes stale.
+        Soft => "soft",
+        /// It removes.
+        Hard => "hard",
     }
 }
 

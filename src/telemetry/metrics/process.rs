@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use super::catalogue::Metric;
 use super::cells::{Counts, Sharded};
 use super::histogram::{Histogram, OVERHEAD, REQUEST};
-use super::labels::{BodyStage, Direction, Erased, Label, ObjectKind, Outcome, Overflow, Phase, PurgeScope};
+use super::labels::{
+    BodyStage, Direction, Erased, Label, ObjectKind, Outcome, Overflow, Phase, PurgeMode, PurgeScope,
+};
 use super::scrape::Samples;
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ pub struct ProcessMetrics {
     started: Instant,
     cells: Sharded<Cells>,
     overflow: Counts<Overflow, { Overflow::COUNT }>,
-    purges: Counts<PurgeScope, { PurgeScope::COUNT }>,
+    purges: [Counts<PurgeScope, { PurgeScope::COUNT }>; PurgeMode::COUNT],
     objects: [AtomicU64; ObjectKind::COUNT],
     draining: AtomicBool,
     build: OnceLock<[String; 3]>,
@@ -61,7 +63,7 @@ impl ProcessMetrics {
             started: Instant::now(),
             cells: Sharded::default(),
             overflow: Counts::default(),
-            purges: Counts::default(),
+            purges: Default::default(),
             objects: Default::default(),
             draining: AtomicBool::new(false),
             build: OnceLock::new(),
@@ -99,8 +101,10 @@ impl ProcessMetrics {
     }
 
     /// Counts a purge.
-    pub fn purged(&self, scope: PurgeScope) {
-        self.purges.add(scope);
+    pub fn purged(&self, scope: PurgeScope, mode: PurgeMode) {
+        if let Some(purges) = self.purges.get(mode.index()) {
+            purges.add(scope);
+        }
     }
 
     /// Counts a load of the configuration that took effect (`ok`) or was refused, at the time `at`.
@@ -168,12 +172,11 @@ impl ProcessMetrics {
         samples.counts(Metric::ShapeBytesTotal, &[], &self.cells, |cells| &cells.shape_bytes);
         samples.counts(Metric::RequestBodiesRefusedTotal, &[], &self.cells, |cells| &cells.bodies);
         samples.counts(Metric::ErasedTotal, &[], &self.cells, |cells| &cells.erased);
-        for scope in PurgeScope::ALL {
-            samples.whole(
-                Metric::CachePurgesTotal,
-                &[scope.as_str(), "local"],
-                self.purges.of(*scope).value(),
-            );
+        for (mode, purges) in PurgeMode::ALL.iter().zip(&self.purges) {
+            for scope in PurgeScope::ALL {
+                let labels = &[scope.as_str(), mode.as_str(), "local"];
+                samples.whole(Metric::CachePurgesTotal, labels, purges.of(*scope).value());
+            }
         }
         for label in Overflow::ALL {
             samples.whole(Metric::MetricsOverflowTotal, &[label.as_str()], self.overflow.of(*label).value());

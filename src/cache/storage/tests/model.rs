@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::cache::purge::Scope;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -82,13 +83,14 @@ async fn run(capacity: usize, steps: Vec<Step>) -> StoreStats {
         assert!(found.is_none() || found.as_ref() == model.get(&n), "key {n}");
     }
     assert_eq!(kept, store.stats().entries, "every entry can be found");
-    store.purge_prefix(b"");
+    store.ban(&Scope::All, Mode::Hard);
+    store.sweep_and_retire();
     let stats = store.stats();
     assert_eq!((stats.used_bytes, stats.resident_bytes, stats.entries), (0, 0, 0), "closed: {stats:?}");
     stats
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
@@ -138,7 +140,8 @@ fn many_threads_leave_the_books_in_order() {
             });
         }
     });
-    store.purge_prefix(b"");
+    store.ban(&Scope::All, Mode::Hard);
+    store.sweep_and_retire();
     let stats = store.stats();
     assert_eq!(
         (stats.used_bytes, stats.resident_bytes, stats.entries, stats.fills),

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::cli::runtime;
+use super::runtime;
 use crate::plan::{AdminAddress, Process};
-use crate::proxy::explain::{Asked, Explanation};
 use crate::secret::{Secret, SecretProblem};
 use crate::server::Load;
 
@@ -109,15 +108,32 @@ impl Admin {
     }
 }
 
-/// Asks. The token comes from the environment only, never from the command line, which others can read.
-pub(super) fn explain(admin: &Admin, token_env: &str, asked: &Asked) -> Result<Explanation, String> {
+/// One question to an admin side.
+pub(super) struct Question<'a> {
+    /// The method, upper case.
+    pub(super) method: &'a str,
+    /// Path and query, encoded.
+    pub(super) target: &'a str,
+    /// JSON, or nothing.
+    pub(super) body: &'a [u8],
+}
+
+/// Asks, and gives the JSON that was answered. The token comes from the environment only, never from the command line, which others
+/// can read.
+///
+/// # Errors
+/// In the operator's words: nobody answers, a token is missing, or what the gateway said is wrong with the question.
+pub(super) fn ask(
+    admin: &Admin,
+    token_env: &str,
+    question: &Question<'_>,
+) -> Result<serde_json::Value, String> {
     let token = match crate::secret::from_environment(token_env) {
         Ok(token) => Some(token),
         Err(SecretProblem::Missing) => None,
         Err(why) => return Err(format!("the token in `{token_env}` is {why}")),
     };
-    let body = serde_json::to_vec(asked).map_err(|why| why.to_string())?;
-    let (status, answer) = exchange(admin, token.as_ref(), &body)
+    let (status, answer) = exchange(admin, token.as_ref(), question)
         .map_err(|why| format!("the admin side at `{}` does not answer: {why}", admin.shown()))?;
     if status == 401 {
         return Err(format!(
@@ -125,23 +141,27 @@ pub(super) fn explain(admin: &Admin, token_env: &str, asked: &Asked) -> Result<E
         ));
     }
     if status == 404 || status == 405 {
-        return Err("the gateway that runs is of a version that explains nothing".to_owned());
+        return Err("the gateway that runs is of a version that does not know this question".to_owned());
     }
     let value: serde_json::Value = serde_json::from_slice(&answer)
-        .map_err(|_| format!("`{}` answered {status}, and no explanation", admin.shown()))?;
-    if let Some(why) = value.get("error").and_then(|why| why.as_str()) {
-        return Err(why.to_owned());
+        .map_err(|_| format!("`{}` answered {status}, and not what was asked", admin.shown()))?;
+    match value.get("error").and_then(|why| why.as_str()) {
+        Some(why) => Err(why.to_owned()),
+        None => Ok(value),
     }
-    serde_json::from_value(value)
-        .map_err(|_| "the gateway that runs explains in another version's words".to_owned())
 }
 
-fn exchange(admin: &Admin, token: Option<&Secret>, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
+fn exchange(
+    admin: &Admin,
+    token: Option<&Secret>,
+    question: &Question<'_>,
+) -> std::io::Result<(u16, Vec<u8>)> {
+    let Question { method, target, body } = question;
     let mut stream = admin.connect()?;
     let mut asked = Zeroizing::new(Vec::with_capacity(body.len() + 1024));
     asked.extend_from_slice(
         format!(
-            "POST /explain HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
             admin.host(),
             body.len()
         )

@@ -1,0 +1,283 @@
+//! Purges from outside: the command, the admin side and `PURGE`, against a gateway that is a process of its own.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::cache_gate::is_hit;
+use crate::harness::{Gateway, HEAD, Origin, Reply, Setup, response};
+
+fn yaml(origin: &Origin, purge: &str) -> String {
+    format!(
+        "{HEAD}upstreams: {{ vendor: {{ kind: app, url: \"{}\" }} }}
+routes:
+  - name: news
+    match: {{ path: {{ prefix: /news }} }}
+    upstream: vendor
+    cache: {{ ttl: 1h, staleIfError: 1h, key: {{ headers: [accept], query: {{ ignore: [\"utm_*\"] }} }}{purge} }}
+  - name: other
+    match: {{ path: {{ prefix: /other }} }}
+    upstream: vendor
+    cache: {{ ttl: 1h }}
+  - name: live
+    match: {{ path: {{ prefix: /live }} }}
+    upstream: vendor
+",
+        origin.url()
+    )
+}
+
+fn origin() -> Origin {
+    Origin::start(|_| response(200, &[("Cache-Control", "max-age=3600")], b"text"))
+}
+
+/// `portcullis cache ...`: its exit code, stdout and stderr.
+fn cache(gateway: &Gateway, arguments: &[&str]) -> (i32, String, String) {
+    let admin = gateway.admin.expect("an admin side").to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("cache")
+        .args(arguments)
+        .args(["--admin", &admin])
+        .env_remove("PORTCULLIS_CONFIG")
+        .env_remove("PORTCULLIS_ADMIN_TOKEN")
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
+}
+
+fn json_of(gateway: &Gateway, arguments: &[&str]) -> (i32, Value) {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--format", "json"]).collect();
+    let (code, stdout, stderr) = cache(gateway, &arguments);
+    (code, serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("no JSON: {stdout}{stderr}")))
+}
+
+fn purge(gateway: &Gateway, body: &Value) -> Value {
+    let answer = gateway.admin_post("/purge", &body.to_string());
+    assert_eq!(answer.status, 200, "{body}: {}", answer.text());
+    answer.json()
+}
+
+fn fill(gateway: &Gateway, targets: &[&str]) {
+    for target in targets {
+        gateway.get(target);
+        assert!(is_hit(&gateway.get(target)), "{target} is kept");
+    }
+}
+
+const ALL: [&str; 4] = ["/news/a", "/news/a?page=2", "/news/ab", "/other/a"];
+
+#[test]
+fn each_scope_takes_what_it_names_and_leaves_the_rest() {
+    let origin = origin();
+    let gateway = Gateway::start(&yaml(&origin, ""));
+    let cases = [
+        (json!({ "url": "http://app.example/news/a?utm_source=x" }), &ALL[..1], "url"),
+        (json!({ "prefix": "http://app.example/news/a" }), &ALL[..2], "prefix"),
+        (json!({ "prefix": "http://app.example/" }), &ALL[..], "prefix"),
+        (json!({ "prefix": "http://other.example/" }), &[][..], "prefix"),
+        (json!({ "route": "news" }), &ALL[..3], "route"),
+        (json!({ "all": true }), &ALL[..], "all"),
+    ];
+    for mode in ["soft", "hard"] {
+        for (body, struck, scope) in &cases {
+            fill(&gateway, &ALL);
+            let mut asked = body.clone();
+            asked["mode"] = mode.into();
+            asked["dryRun"] = true.into();
+            let told = json!({ "scope": scope, "mode": mode, "dryRun": true, "matched": struck.len() });
+            assert_eq!(purge(&gateway, &asked), told, "{asked}: a rehearsal counts");
+            assert!(ALL.iter().all(|target| is_hit(&gateway.get(target))), "{asked}: and changes nothing");
+            asked["dryRun"] = false.into();
+            assert_eq!(purge(&gateway, &asked)["mode"], mode, "{asked}");
+            for target in ALL {
+                let is_left = is_hit(&gateway.get(target));
+                assert_eq!(is_left, !struck.contains(&target), "{asked}: {target}");
+            }
+        }
+        let series = |scope: &str| {
+            format!("portcullis_cache_purges_total{{scope=\"{scope}\",mode=\"{mode}\",origin=\"local\"}}")
+        };
+        for (scope, count) in [("url", 1.0), ("prefix", 3.0), ("route", 1.0), ("all", 1.0)] {
+            let counted = gateway.metric(&series(scope));
+            assert!((counted - count).abs() < 0.5, "{mode} {scope}: {counted}");
+        }
+    }
+    assert!(gateway.metric("portcullis_cache_bans{tier=\"memory\"}") >= 1.0, "in force");
+    eventually!(
+        gateway.metric("portcullis_cache_sweeps_total{tier=\"memory\",reason=\"behind\"}") >= 1.0,
+        "swept"
+    );
+}
+
+#[test]
+fn a_soft_purge_asks_the_upstream_and_stands_in_where_that_fails() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let down = fails.clone();
+    let origin = Origin::start(move |_| match down.load(Ordering::SeqCst) {
+        true => Reply::Close,
+        false => response(200, &[("Cache-Control", "max-age=3600")], b"text"),
+    });
+    let gateway = Gateway::start(&yaml(&origin, ""));
+    for (mode, expected) in [("soft", 200), ("hard", 502)] {
+        fails.store(false, Ordering::SeqCst);
+        fill(&gateway, &["/news/a"]);
+        purge(&gateway, &json!({ "all": true, "mode": mode }));
+        fails.store(true, Ordering::SeqCst);
+        assert_eq!(gateway.get("/news/a").status, expected, "{mode}");
+    }
+}
+
+#[test]
+fn what_is_no_purge_is_refused_with_its_reason() {
+    let origin = origin();
+    let gateway = Gateway::start(&yaml(&origin, ""));
+    for (body, expected) in [
+        (r#"{"url": "http://app.example/news/a", "all": true}"#, "one of"),
+        ("{}", "one of"),
+        (r#"{"all": false}"#, "`all` is `true` or absent"),
+        (r#"{"everything": true}"#, "unknown field `everything`"),
+        (r#"{"all": true, "mode": "medium"}"#, "medium"),
+        (r#"{"route": "sports"}"#, "no route has the name `sports`"),
+        (r#"{"prefix": "http://app.example/news?page=2"}"#, "a prefix has no query"),
+        (r#"{"prefix": "/news"}"#, "begins with `http://`"),
+        (r#"{"tag": ""}"#, "a tag is not empty"),
+        (r#"{"tag": "x", "origin": "http://app.example/news"}"#, "has a path"),
+        (r#"{"all": true, "origin": "http://app.example"}"#, "`origin` belongs to a `tag`"),
+        (r#"{"url": "http://app.example/live/a"}"#, "the route `live` does not cache"),
+        (r#"{"url": "http://app.example/nowhere"}"#, "no route takes"),
+    ] {
+        let answer = gateway.admin_post("/purge", body);
+        let why = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, 400, "{body}: {why}");
+        assert!(why.contains(expected), "{body}: `{why}` says `{expected}`");
+    }
+    for (target, expected) in [
+        ("/cache/entries?limit=0", "1 to 1000"),
+        ("/cache/entries?limit=1001", "1 to 1000"),
+        ("/cache/entries?after=x", "no place"),
+        ("/cache/entries?host=x", "there is no `host`"),
+        ("/cache/entry", "which URL"),
+        ("/cache/entry?url=news", "no URL"),
+    ] {
+        let answer = gateway.admin(target);
+        let why = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, 400, "{target}: {why}");
+        assert!(why.contains(expected), "{target}: `{why}` says `{expected}`");
+    }
+}
+
+#[test]
+fn the_command_shows_and_purges() {
+    let origin = Origin::start(|_| {
+        response(200, &[("Cache-Control", "max-age=3600"), ("Vary", "Accept-Language")], b"text")
+    });
+    let gateway = Gateway::start(&yaml(&origin, ""));
+    for language in ["de-secret", "en"] {
+        for target in ["/news/a", "/news/b"] {
+            gateway.request("GET", target, &[("Accept-Language", language), ("Accept", "a/secret")], b"");
+        }
+    }
+    let (code, stats) = json_of(&gateway, &["stats"]);
+    assert_eq!((code, &stats["entries"], &stats["stored"]), (0, &4.into(), &4.into()), "{stats}");
+
+    let (code, listed) = json_of(&gateway, &["ls", "--route", "news", "--limit", "1"]);
+    assert_eq!((code, listed["entries"].as_array().map(Vec::len)), (0, Some(1)), "a page: {listed}");
+    let next = listed["next"].as_str().expect("another page").to_owned();
+    let (_, rest) = json_of(&gateway, &["ls", "--route", "news", "--after", &next]);
+    assert_eq!((rest["entries"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null), "{rest}");
+
+    let (code, one) = json_of(&gateway, &["get", "http://app.example/news/a"]);
+    let entry = &one["entries"][0];
+    assert_eq!(
+        (code, &entry["url"], &entry["route"]),
+        (0, &"http://app.example/news/a".into(), &"news".into())
+    );
+    assert_eq!(entry["keyHeaders"][0]["name"], "accept", "{one}");
+    assert_eq!(entry["variants"].as_array().map(Vec::len), Some(2), "both languages: {one}");
+    let variant = &entry["variants"][0];
+    assert_eq!((&variant["status"], &variant["bodyBytes"]), (&200.into(), &4.into()), "{one}");
+    assert!(variant["ttlSeconds"].as_i64().is_some_and(|ttl| (3500..=3600).contains(&ttl)), "{one}");
+    assert!(!one.to_string().contains("secret"), "names and hashes, no values: {one}");
+    let (_, human, _) = cache(&gateway, &["get", "http://app.example/news/a"]);
+    assert!(human.contains("http://app.example/news/a  (route `news`)\n  for accept #"), "{human}");
+    assert!(human.contains("  200  4B  age "), "{human}");
+
+    let (code, human, _) = cache(&gateway, &["purge", "--url", "http://app.example/news/a", "--dry-run"]);
+    assert_eq!((code, human.as_str()), (0, "2 answers would become stale; nothing was changed\n"));
+    let (code, human, _) = cache(&gateway, &["purge", "--url", "http://app.example/news/a", "--hard"]);
+    assert_eq!((code, human.as_str()), (0, "2 answers removed\n"));
+    let (code, human, _) = cache(&gateway, &["get", "http://app.example/news/a"]);
+    assert_eq!((code, human.as_str()), (1, "nothing is stored\n"), "gone");
+    let (code, human, _) = cache(&gateway, &["purge", "--prefix", "http://app.example/news/b"]);
+    assert_eq!((code, human.as_str()), (0, "done: every answer that this names is made stale as of now\n"));
+
+    for (arguments, expected) in [
+        (&["purge", "--route", "sports"][..], "no route has the name `sports`"),
+        (&["purge"], "--url <URL>"),
+        (&["purge", "--all", "--route", "news"], "cannot be used with"),
+        (&["get", "news"], "no URL"),
+    ] {
+        let (code, _, stderr) = cache(&gateway, arguments);
+        assert_eq!(code, 2, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn purge_is_a_method_only_where_and_for_whom_the_route_grants_it() {
+    let origin = origin();
+    let grant = ", purge: { from: [\"127.0.0.0/8\"], mode: hard }";
+    let elsewhere = ", purge: { from: [\"10.0.0.0/8\"] }";
+    for (written, expected) in [(grant, 200), (elsewhere, 405), ("", 405)] {
+        let gateway = Gateway::start(&yaml(&origin, written));
+        fill(&gateway, &["/news/a", "/news/b", "/other/a"]);
+        gateway.request("GET", "/news/a", &[("Accept", "x/y")], b"");
+        let asked = origin.count();
+        let answer = gateway.request("PURGE", "/news/a?utm_source=mail", &[], b"");
+        assert_eq!(answer.status, expected, "{written}: {}", answer.text());
+        for target in ["/other/a", "/live/a"] {
+            let answer = gateway.request("PURGE", target, &[], b"");
+            assert_eq!(answer.status, 405, "{written}: {target} grants nothing");
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{written}: {target}");
+        }
+        assert_eq!(gateway.request("PURGE", "/nowhere", &[], b"").status, 404, "{written}");
+        assert_eq!(origin.count(), asked, "{written}: the upstream never sees it");
+        let is_granted = expected == 200;
+        if is_granted {
+            assert_eq!(answer.json(), json!({ "mode": "hard", "matched": 2 }), "all variants");
+            let series = "portcullis_cache_purges_total{scope=\"url\",mode=\"hard\",origin=\"local\"}";
+            assert!((gateway.metric(series) - 1.0).abs() < 0.5, "counted");
+        }
+        for headers in [&[][..], &[("Accept", "x/y")]] {
+            assert_eq!(!is_hit(&gateway.request("GET", "/news/a", headers, b"")), is_granted, "{written}");
+        }
+        assert!(
+            is_hit(&gateway.get("/news/b")) && is_hit(&gateway.get("/other/a")),
+            "{written}: the rest stays"
+        );
+        let is_logged = |line: &Value| line["method"] == "PURGE" && line["status"] == expected;
+        eventually!(gateway.log().iter().any(is_logged), "the log says PURGE");
+    }
+}
+
+#[test]
+fn a_grant_holds_for_the_client_and_not_for_the_proxy_before_it() {
+    let origin = origin();
+    let grant = ", purge: { from: [\"10.0.0.0/8\"] }";
+    let trusting = yaml(&origin, grant).replace(
+        "address: \"127.0.0.1:0\" }]",
+        "address: \"127.0.0.1:0\", trustedProxies: [\"127.0.0.1\"] }]",
+    );
+    assert!(trusting.contains("trustedProxies"), "{trusting}");
+    let gateway = Setup::new().start(&trusting);
+    for (client, expected) in [("10.1.2.3", 200), ("192.0.2.1", 405), ("10.1.2.3, 192.0.2.1", 405)] {
+        let answer = gateway.request("PURGE", "/news/a", &[("X-Forwarded-For", client)], b"");
+        assert_eq!(answer.status, expected, "{client}");
+    }
+    let stranger = Gateway::start(&yaml(&origin, grant));
+    let answer = stranger.request("PURGE", "/news/a", &[("X-Forwarded-For", "10.1.2.3")], b"");
+    assert_eq!(answer.status, 405, "nobody says so who is trusted");
+}
