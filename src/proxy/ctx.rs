@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::cache::Fetch;
 use super::{Shared, logging};
 use crate::cache::directives::Asked;
+use crate::cache::purge::tags::Tags;
 use crate::cache::status::Outcome;
 use crate::exchange::Exchange;
 use crate::plan::{Plan, Route};
@@ -47,6 +48,8 @@ pub struct CacheFacts {
     pub refused: Option<&'static str>,
     /// What is said of it when the head goes out.
     pub outcome: Option<Outcome>,
+    /// The names by which the upstream's answer can be purged.
+    pub tags: Tags,
     /// The fetch that this request makes for the cache.
     pub fetch: Option<Box<Fetch>>,
     /// How long it waited for others.

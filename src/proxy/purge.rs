@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use pingora::http::ResponseHeader;
 
 use super::Ctx;
 use super::request::Refusal;
 use crate::cache::key::{UrlHash, canonical_query};
-use crate::cache::purge::{Mode, Purge, Run};
+use crate::cache::purge::{Mode, Origin, Purge, Run, Scope, Tag, tags};
 use crate::exchange::{Exchange, Scheme};
 use crate::plan::{Plan, Route, Routed};
 use crate::policy::Reply;
@@ -66,6 +67,25 @@ pub fn answer(ctx: &Ctx, route: &Route) -> Reply {
     let report = ctx.shared.zone.purge(&Purge::Urls(urls.collect()), mode, Run::Real);
     ctx.shared.process.metrics.process().purged(PurgeScope::Url, label(mode));
     reply(mode, report.matched)
+}
+
+/// Reads of an answer, as the upstream sent it, by which names it can be purged; and purges the groups that an answer to an unsafe
+/// method names, of the origin that it is an answer of (RFC 9875 §3).
+pub fn note_answer(head: &ResponseHeader, ctx: &mut Ctx, route: &Route) {
+    let process = ctx.shared.process.metrics.process();
+    for name in tags::invalidated_groups(&ctx.exchange.method, &head.headers) {
+        let exchange = &ctx.exchange;
+        let origin = Origin { scheme: exchange.scheme.as_str().into(), host: exchange.authority().into() };
+        let scope = Scope::Tag(Tag { name, origin: Some(origin) });
+        // Not soft: what is invalid is not given again before the upstream was asked.
+        ctx.shared.zone.purge(&Purge::Scope(scope), Mode::Hard, Run::Real);
+        process.purged(PurgeScope::Tag, PurgeMode::Hard);
+    }
+    if let Some(settings) = route.settings.cache.as_ref().filter(|_| ctx.cache.fetch.is_some()) {
+        let of_route: Vec<_> = settings.tags.iter().filter_map(|tag| tag.tag(&ctx.exchange)).collect();
+        ctx.cache.tags = tags::of_answer(&head.headers, of_route.iter().map(|tag| &**tag));
+        process.tags_dropped(ctx.cache.tags.dropped as u64);
+    }
 }
 
 /// The answer to one.

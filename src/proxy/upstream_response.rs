@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Ctx, cache, date, held, upstream};
+use super::{Ctx, cache, date, held, purge, upstream};
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -63,6 +63,8 @@ pub fn note_answer(head: &ResponseHeader, ctx: &mut Ctx, route: &Route) {
     if let Some(upstream) = &route.upstream {
         upstream.metrics.answered(head.status.as_u16());
     }
+    // Before what tells of the upstream is taken off.
+    purge::note_answer(head, ctx, route);
 }
 
 /// The last byte of the upstream's answer is in.

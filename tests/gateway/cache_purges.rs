@@ -281,3 +281,98 @@ fn a_grant_holds_for_the_client_and_not_for_the_proxy_before_it() {
     let answer = stranger.request("PURGE", "/news/a", &[("X-Forwarded-For", "10.1.2.3")], b"");
     assert_eq!(answer.status, 405, "nobody says so who is trusted");
 }
+
+#[test]
+fn answers_are_purged_by_the_tags_of_their_route_and_of_the_upstream() {
+    let origin = Origin::start(|request| {
+        let named: &[(&str, &str)] = match request.target() {
+            "/news/group" => &[("Cache-Groups", "\"front\", \"with, comma\"")],
+            "/news/key" => &[("Surrogate-Key", "front key-1")],
+            "/news/tag" => &[("Cache-Tag", "front, tag 1")],
+            _ => &[],
+        };
+        let mut fields = vec![("Cache-Control", "max-age=3600")];
+        fields.extend_from_slice(named);
+        response(200, &fields, b"text")
+    });
+    let url = origin.url();
+    let gateway = Gateway::start(&format!(
+        "{HEAD}upstreams: {{ vendor: {{ url: \"{url}\", allowPrivate: true }} }}
+routes:
+  - {{ name: news, match: {{ path: {{ template: \"/news/{{name}}\" }} }}, upstream: vendor, cache: {{ tags: [news, \"name:{{name}}\"] }} }}
+"
+    ));
+    let all = ["/news/group", "/news/key", "/news/tag", "/news/none"];
+    for (tag, struck) in [
+        ("front", &all[..3]),
+        ("with, comma", &all[..1]),
+        ("key-1", &all[1..2]),
+        ("tag 1", &all[2..3]),
+        ("news", &all[..]),
+        ("name:none", &all[3..]),
+        ("Front", &[]),
+    ] {
+        fill(&gateway, &all);
+        let told = purge(&gateway, &json!({ "tag": tag, "dryRun": true }));
+        assert_eq!(told["matched"], struck.len(), "{tag}: {told}");
+        let elsewhere = json!({ "tag": tag, "origin": "https://app.example", "mode": "hard" });
+        purge(&gateway, &elsewhere);
+        assert!(all.iter().all(|target| is_hit(&gateway.get(target))), "{tag}: of another origin");
+        purge(&gateway, &json!({ "tag": tag, "origin": "http://app.example" }));
+        for target in all {
+            assert_eq!(!is_hit(&gateway.get(target)), struck.contains(&target), "{tag}: {target}");
+        }
+    }
+    let answer = gateway.get("/news/key");
+    for field in ["cache-groups", "surrogate-key", "cache-tag"] {
+        assert_eq!(answer.header(field), None, "an api's tags are not the client's");
+    }
+}
+
+#[test]
+fn rfc9111_3_2_a_304_keeps_the_tags_and_a_new_list_replaces_them() {
+    let renames = Arc::new(AtomicBool::new(false));
+    let new = renames.clone();
+    let origin = Origin::start(move |request| {
+        let mut fields = vec![("Cache-Control", "max-age=3600"), ("ETag", "\"1\"")];
+        match (request.header("if-none-match").is_some(), new.load(Ordering::SeqCst)) {
+            (false, _) => fields.push(("Surrogate-Key", "first")),
+            (true, true) => fields.push(("Surrogate-Key", "second")),
+            (true, false) => {}
+        }
+        let status = if request.header("if-none-match").is_some() { 304 } else { 200 };
+        response(status, &fields, if status == 200 { b"text" } else { b"" })
+    });
+    let gateway = Gateway::start(&yaml(&origin, ""));
+    fill(&gateway, &["/news/a"]);
+    for (rename, expected) in [(false, "first"), (true, "second")] {
+        renames.store(rename, Ordering::SeqCst);
+        purge(&gateway, &json!({ "all": true }));
+        assert!(
+            !is_hit(&gateway.get("/news/a")) && is_hit(&gateway.get("/news/a")),
+            "asked about, and fresh again"
+        );
+        for tag in ["first", "second"] {
+            let told = purge(&gateway, &json!({ "tag": tag, "dryRun": true }));
+            assert_eq!(told["matched"] == 1, tag == expected, "{expected}: {tag}");
+        }
+    }
+}
+
+#[test]
+fn rfc9875_3_an_answer_to_an_unsafe_method_invalidates_its_groups() {
+    let origin = Origin::start(|request| match request.target() {
+        "/news/change" => response(200, &[("Cache-Group-Invalidation", "\"front\"")], b"changed"),
+        "/news/other" => {
+            response(200, &[("Cache-Control", "max-age=3600"), ("Cache-Groups", "\"back\"")], b"x")
+        }
+        _ => response(200, &[("Cache-Control", "max-age=3600"), ("Cache-Groups", "\"front\"")], b"x"),
+    });
+    let gateway = Gateway::start(&yaml(&origin, ""));
+    fill(&gateway, &["/news/a", "/news/b", "/news/other"]);
+    gateway.get("/news/change");
+    assert!(is_hit(&gateway.get("/news/a")), "a safe method changes nothing");
+    assert_eq!(gateway.request("POST", "/news/change", &[], b"").status, 200);
+    assert!(!is_hit(&gateway.get("/news/a")) && !is_hit(&gateway.get("/news/b")), "the group");
+    assert!(is_hit(&gateway.get("/news/other")), "and no other");
+}

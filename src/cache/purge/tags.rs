@@ -16,6 +16,8 @@ pub struct Tags {
     pub names: Arc<[Box<str>]>,
     /// How many were left out, being too many, too long or no text: a purge by these misses the answer.
     pub dropped: usize,
+    /// Whether the upstream said any: a 304 that says none leaves those that are stored.
+    pub are_said: bool,
 }
 
 /// The tags of an answer: what its route gives to all of its answers, and what the upstream said.
@@ -25,7 +27,8 @@ pub fn of_answer<'a>(headers: &HeaderMap, route_tags: impl Iterator<Item = &'a s
     groups(headers, &GROUPS).iter().for_each(|name| taken.take(name));
     split(headers, &SURROGATE_KEY, &mut taken, |line| line.split_ascii_whitespace());
     split(headers, &CACHE_TAG, &mut taken, |line| line.split(',').map(str::trim));
-    Tags { names: taken.names.into(), dropped: taken.dropped }
+    let are_said = FIELDS.iter().any(|field| headers.contains_key(field));
+    Tags { names: taken.names.into(), dropped: taken.dropped, are_said }
 }
 
 /// The groups that an answer to an unsafe method makes invalid, for its own origin (RFC 9875 §3). None for a safe method.
@@ -140,7 +143,8 @@ mod tests {
     fn tags_of_the_route_come_first_and_each_name_is_kept_once() {
         let tags = of_answer(&headers(&[("cache-tag", "b,a")]), ["a", "city:Oslo"].into_iter());
         assert_eq!(tags.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "city:Oslo", "b"]);
-        assert_eq!(tags.dropped, 0, "a repeated one is no loss");
+        assert_eq!((tags.dropped, tags.are_said), (0, true), "a repeated one is no loss");
+        assert!(!of_answer(&HeaderMap::new(), ["a"].into_iter()).are_said, "by the route only");
     }
 
     #[test]

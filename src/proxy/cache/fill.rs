@@ -1,10 +1,11 @@
 //! From the upstream's answer to the store: judged, written, or a 304 that renews what is there.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
-use pingora::cache::CacheKey;
+use pingora::cache::{CacheKey, CacheMeta};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -155,6 +156,7 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
         None => return false,
     };
     let chosen = selecting(session, ctx);
+    tag(&mut meta, ctx.cache.tags.names.clone());
     let Some(fetch) = ctx.cache.fetch.as_mut() else { return false };
     let has_length = meta.headers().contains_key(header::CONTENT_LENGTH);
     let opened = if !has_length && zone.refused(&fetch.key) == Some(Refused::TooLarge) {
@@ -257,6 +259,17 @@ pub fn abandon(ctx: &mut Ctx) {
     }
 }
 
+/// Gives an answer the names by which it can be purged.
+fn tag(meta: &mut CacheMeta, tags: Arc<[Box<str>]>) {
+    Terms { tags, ..Terms::of(meta) }.stamp(meta);
+}
+
+/// The same of one whose head is renewed: it keeps its names, unless the upstream said others.
+fn tag_again(ctx: &Ctx, meta: &mut CacheMeta, stored: &CacheMeta) {
+    let said = &ctx.cache.tags;
+    tag(meta, if said.are_said { said.names.clone() } else { Terms::of(stored).tags });
+}
+
 /// What is stored with the fields of a 304; `None` if that is about something else.
 fn merged(stored: &ResponseHeader, head: &ResponseHeader) -> Option<ResponseHeader> {
     let is_weak = |head: &ResponseHeader| {
@@ -273,18 +286,22 @@ fn merged(stored: &ResponseHeader, head: &ResponseHeader) -> Option<ResponseHead
 /// What the answer to a HEAD that went upstream as one says of what is stored for a GET (RFC 9111 §4.3.5).
 async fn note_head(session: &Session, ctx: &Ctx, head: &ResponseHeader) {
     let zone = ctx.shared.zone;
-    let Some(mut key) = ctx.cache.fetch.as_ref().map(|fetch| fetch.key.clone()) else { return };
+    let Some(fetch) = &ctx.cache.fetch else { return };
+    let (mut key, began) = (fetch.key.clone(), fetch.epoch);
     let Some(found) = zone.find(&mut key, selecting(session, ctx)).await else { return };
     match validate::by_head(found.meta.response_header(), head) {
         HeadEffect::Nothing => {}
         HeadEffect::Update => {
             let merged = validate::merge(found.meta.response_header(), head);
             match judge_as(session, ctx, &merged, SystemTime::now(), false) {
-                Some(Verdict::Store(meta)) => drop(zone.renew(&key, &found.meta, &meta).await),
-                _ => drop(zone.purge(&key)),
+                Some(Verdict::Store(mut meta)) => {
+                    tag_again(ctx, &mut meta, &found.meta);
+                    zone.renew(&key, &found.meta, &meta, began).await;
+                }
+                _ => drop(zone.purge_key(&key)),
             }
         }
-        HeadEffect::Invalidate => drop(zone.purge(&key)),
+        HeadEffect::Invalidate => drop(zone.purge_key(&key)),
     }
 }
 
@@ -296,9 +313,10 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
     let merged = merged(found.meta.response_header(), head)?;
     let now = SystemTime::now();
     let verdict = judge(session, ctx, &merged, now)?;
-    let fetch = ctx.cache.fetch.as_mut()?;
     let landing = match verdict {
-        Verdict::Store(meta) => {
+        Verdict::Store(mut meta) => {
+            tag_again(ctx, &mut meta, &found.meta);
+            let fetch = ctx.cache.fetch.as_mut()?;
             let renewed = zone.renew(&fetch.key, &found.meta, &meta, fetch.epoch).await;
             let is_shared = reuse(&meta, &Asked::default(), now) != Reuse::Validate;
             note_sharing(zone, &fetch.key, Terms::of(&meta).validates);
@@ -308,7 +326,7 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
         }
         Verdict::Refuse(reason) => {
             // Good for this client, and no longer for others.
-            zone.purge_key(&fetch.key);
+            zone.purge_key(&ctx.cache.fetch.as_ref()?.key);
             ctx.cache.refused = Some(reason.as_str());
             *found.meta.response_header_mut() = merged;
             Landing::Unshared

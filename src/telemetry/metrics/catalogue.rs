@@ -161,6 +161,8 @@ catalogue! {
     CachePurgesTotal = Counter, Handles, "portcullis_cache_purges_total",
         [closed::<labels::PurgeScope>("scope"), closed::<labels::PurgeMode>("mode"), named("origin", "`local`")],
         "Purges carried out.";
+    CacheTagsDroppedTotal = Counter, Handles, "portcullis_cache_tags_dropped_total",
+        [], "Tags of answers that were left out, being too many, too long or no text: a purge by these misses the answer.";
     CacheBans = Gauge, Registered, "portcullis_cache_bans",
         [TIER], "Purges of many answers that are in force and not yet applied to all of them, 1024 at most.";
     CacheSweepsTotal = Counter, Registered, "portcullis_cache_sweeps_total",

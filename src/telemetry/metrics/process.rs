@@ -49,6 +49,7 @@ pub struct ProcessMetrics {
     cells: Sharded<Cells>,
     overflow: Counts<Overflow, { Overflow::COUNT }>,
     purges: [Counts<PurgeScope, { PurgeScope::COUNT }>; PurgeMode::COUNT],
+    tags_dropped: AtomicU64,
     objects: [AtomicU64; ObjectKind::COUNT],
     draining: AtomicBool,
     build: OnceLock<[String; 3]>,
@@ -64,6 +65,7 @@ impl ProcessMetrics {
             cells: Sharded::default(),
             overflow: Counts::default(),
             purges: Default::default(),
+            tags_dropped: AtomicU64::new(0),
             objects: Default::default(),
             draining: AtomicBool::new(false),
             build: OnceLock::new(),
@@ -104,6 +106,13 @@ impl ProcessMetrics {
     pub fn purged(&self, scope: PurgeScope, mode: PurgeMode) {
         if let Some(purges) = self.purges.get(mode.index()) {
             purges.add(scope);
+        }
+    }
+
+    /// Counts tags of an answer that were left out.
+    pub fn tags_dropped(&self, count: u64) {
+        if count > 0 {
+            self.tags_dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -178,6 +187,7 @@ impl ProcessMetrics {
                 samples.whole(Metric::CachePurgesTotal, labels, purges.of(*scope).value());
             }
         }
+        samples.whole(Metric::CacheTagsDroppedTotal, &[], self.tags_dropped.load(Ordering::Relaxed));
         for label in Overflow::ALL {
             samples.whole(Metric::MetricsOverflowTotal, &[label.as_str()], self.overflow.of(*label).value());
         }
