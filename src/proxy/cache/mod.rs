@@ -67,7 +67,7 @@ pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pin
     }
     let Some(key) = with_key(&route, &ctx.exchange, headers, |parts| parts.key()) else { return Ok(true) };
     let decision = match errand(session) {
-        Some(lead) => Decision::Fetch(refetch(session, ctx, key, lead).await),
+        Some(lead) => refetch(session, ctx, key, lead).await,
         None => decide(session, ctx, key).await,
     };
     match decision {
@@ -214,10 +214,21 @@ fn errand(session: &mut Session) -> Option<Lead> {
     inherited.0.get_mut().ok()?.take()
 }
 
-async fn refetch(session: &Session, ctx: &Ctx, mut key: CacheKey, lead: Lead) -> Fetch {
+async fn refetch(session: &Session, ctx: &Ctx, mut key: CacheKey, lead: Lead) -> Decision {
     let zone = ctx.shared.zone;
-    let stale = zone.find(&mut key, selecting(session, ctx)).await;
-    Fetch { lead: Some(lead), stale, ..Fetch::whole(zone, key, Forward::Stale) }
+    let found = zone.find(&mut key, selecting(session, ctx)).await;
+    let now = SystemTime::now();
+    match found {
+        // Another refresh landed between the look that found it stale and the taking of the lead.
+        Some(found) if reuse(&found.meta, &Asked::default(), now) == Reuse::Fresh => {
+            lead.land(Landing::Stored);
+            let outcome = Outcome::hit(now, found.meta.fresh_until());
+            Decision::Serve(found, outcome)
+        }
+        stale => {
+            Decision::Fetch(Fetch { lead: Some(lead), stale, ..Fetch::whole(zone, key, Forward::Stale) })
+        }
+    }
 }
 
 /// Fetches, and gives what is stale where that fails and is allowed.
