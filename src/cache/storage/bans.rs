@@ -88,18 +88,24 @@ impl Sweep {
 impl HeapStore {
     /// Puts a ban on everything that `scope` names. Looks at no object, unless the table is full.
     pub fn ban(&self, scope: &Scope, mode: Mode) {
-        if self.table.len() >= MAX_BANS {
+        while !self.try_ban(scope, mode) {
             self.ledger.sweeps_forced.fetch_add(1, Ordering::Relaxed);
             let swept = self.sweep();
             self.table.retire(swept, SystemTime::now());
         }
-        {
-            let _writing = self.table.writing.lock();
-            let mut bans = Bans::clone(&self.table.bans.load());
-            bans.add(scope, Ban { mode, epoch: self.next_epoch(), at: SystemTime::now() });
+        self.table.asked.notify_one();
+    }
+
+    fn try_ban(&self, scope: &Scope, mode: Mode) -> bool {
+        let _writing = self.table.writing.lock();
+        let mut bans = Bans::clone(&self.table.bans.load());
+        // The epoch is taken under the lock: bans come onto the table in the order of their numbers.
+        bans.add(scope, Ban { mode, epoch: self.next_epoch(), at: SystemTime::now() });
+        let has_room = bans.len() <= MAX_BANS;
+        if has_room {
             self.table.publish(bans);
         }
-        self.table.asked.notify_one();
+        has_room
     }
 
     /// Applies the bans whenever there are some, in small steps. Never ends: for a task of the process.
