@@ -376,3 +376,58 @@ fn rfc9875_3_an_answer_to_an_unsafe_method_invalidates_its_groups() {
     assert!(!is_hit(&gateway.get("/news/a")) && !is_hit(&gateway.get("/news/b")), "the group");
     assert!(is_hit(&gateway.get("/news/other")), "and no other");
 }
+
+#[test]
+fn explain_tells_what_a_purge_does_and_for_whom() {
+    let origin = origin();
+    let gateway = Gateway::start(&yaml(&origin, ", purge: { from: [\"127.0.0.1\"] }"));
+    let admin = gateway.admin.expect("an admin side").to_string();
+    for (from, path, verdict, status) in [
+        ("127.0.0.1", "/news/a", "answered", 200),
+        ("192.0.2.1", "/news/a", "methodNotAllowed", 405),
+        ("127.0.0.1", "/other/a", "methodNotAllowed", 405),
+        ("127.0.0.1", "/nowhere", "notFound", 404),
+    ] {
+        let url = format!("http://app.example{path}");
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["explain", "PURGE", &url, "--live", "--admin", &admin, "--from", from, "--format", "json"])
+            .output()
+            .expect("the binary runs");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let outcome = &told["outcome"];
+        assert_eq!(
+            (&outcome["verdict"], &outcome["status"]),
+            (&verdict.into(), &status.into()),
+            "{from} {path}"
+        );
+        assert!(outcome["sent"].is_null(), "{from} {path}: nothing goes upstream");
+    }
+}
+
+#[test]
+fn the_command_finds_a_socket_file_by_the_configuration_and_shows_a_token() {
+    let origin = origin();
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("admin.sock");
+    let text = yaml(&origin, "").replace(
+        "admin: { address: \"127.0.0.1:0\" }\n",
+        &format!(
+            "admin: {{ address: \"unix:{}\", token: admin-token }}\nsecrets: {{ admin-token: {{ env: ADMIN_TOKEN }} }}\n",
+            socket.display()
+        ),
+    );
+    let gateway = Setup::new().env("ADMIN_TOKEN", "admin-token-4711").start(&text);
+    assert!(gateway.get("/news/a").status == 200, "something is stored");
+    let config = folder.path().join("portcullis.yaml");
+    std::fs::write(&config, &text).expect("written");
+    for (token, expected) in [(Some("admin-token-4711"), 0), (Some("another-token"), 2), (None, 2)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(["cache", "ls", "--config"]).arg(&config).env_remove("PORTCULLIS_ADMIN_TOKEN");
+        command.envs(token.map(|token| ("PORTCULLIS_ADMIN_TOKEN", token)));
+        let output = command.output().expect("the binary runs");
+        let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(expected), "{token:?}: {said}{why}");
+        assert_eq!(said.contains("http://app.example/news/a"), expected == 0, "{token:?}: {said}");
+        assert_eq!(why.contains("wants a token"), expected == 2, "{token:?}: {why}");
+    }
+}

@@ -168,7 +168,9 @@ fn pages_in_a_browser_are_refused() {
     };
     for header in [("Origin", "https://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")] {
         assert_eq!(ask("POST", "/purge", header), 403, "{header:?}");
-        assert_eq!(ask("GET", "/config", header), 403, "{header:?}");
+        for target in ["/config", "/cache/stats", "/cache/entries", "/cache/entry"] {
+            assert_eq!(ask("GET", target, header), 403, "{target} {header:?}");
+        }
     }
 }
 
@@ -187,7 +189,7 @@ fn where_a_token_is_set_nobody_gets_in_without_it() {
     let admin = gateway.admin.expect("an admin side");
     let right = format!("Bearer {SECRET}");
     let (longer, shorter) = (format!("{right}x"), right[..right.len() - 1].to_owned());
-    for path in ["/metrics", "/config", "/purge", "/"] {
+    for path in ["/metrics", "/config", "/purge", "/cache/stats", "/cache/entries", "/cache/entry", "/"] {
         let wrong = [
             None,
             Some("Bearer"),
