@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::cache_gate::is_hit;
-use crate::harness::{Gateway, HEAD, Origin, Reply, Setup, response};
+use crate::cache_gate::{begin, is_hit, wait_active};
+use crate::harness::{Gate, Gateway, HEAD, Origin, Reply, Setup, response, response_bytes};
 
 fn yaml(origin: &Origin, purge: &str) -> String {
     format!(
@@ -429,5 +429,34 @@ fn the_command_finds_a_socket_file_by_the_configuration_and_shows_a_token() {
         assert_eq!(output.status.code(), Some(expected), "{token:?}: {said}{why}");
         assert_eq!(said.contains("http://app.example/news/a"), expected == 0, "{token:?}: {said}");
         assert_eq!(why.contains("wants a token"), expected == 2, "{token:?}: {why}");
+    }
+}
+
+#[test]
+fn a_purge_of_many_during_a_fill_wins_and_those_who_wait_ask_once_more_together() {
+    for mode in ["soft", "hard"] {
+        let gate = Gate::new();
+        let door = gate.clone();
+        let origin = Origin::start(move |_| {
+            let head = response_bytes(200, &[("Cache-Control", "max-age=3600"), ("Cache-Tag", "x")], b"text");
+            Reply::Steps(vec![(door.clone(), head)])
+        });
+        let gateway = Gateway::start(&yaml(&origin, ""));
+        let mut clients: Vec<_> = (0..8).map(|_| begin(&gateway, "/news/a")).collect();
+        wait_active(&gateway, 8);
+        assert_eq!(origin.count(), 1, "{mode}: one asks for all");
+        purge(&gateway, &json!({ "tag": "x", "mode": mode }));
+        gate.open();
+        for client in &mut clients {
+            let answer = client.read("GET");
+            assert_eq!((answer.status, answer.text().as_str(), answer.cut), (200, "text", false), "{mode}");
+        }
+        assert!(origin.count() <= 3, "{mode}: not one after the other: {}", origin.count());
+        let before = origin.count();
+        let is_kept = is_hit(&gateway.get("/news/a"));
+        // What the second call brought began after the purge; what the first brought is not given as fresh.
+        assert!(before >= 2 || !is_kept, "{mode}: what was asked for before the purge is not kept as fresh");
+        gateway.get("/news/a");
+        assert!(is_hit(&gateway.get("/news/a")), "{mode}: what was asked for after it is");
     }
 }
