@@ -22,6 +22,7 @@ mod groups;
 mod headers;
 mod interim;
 mod invalidation;
+mod parts;
 mod ranges;
 mod request_directives;
 mod stale;
