@@ -25,6 +25,7 @@ pub mod flights;
 pub mod freshness;
 pub mod invalidation;
 pub mod key;
+pub mod parts;
 pub mod purge;
 pub mod ranges;
 mod refusals;

@@ -58,6 +58,12 @@ pub fn select(method: &Method, request: &HeaderMap, stored: &ResponseHeader, len
     }
 }
 
+/// Whether a request asks for one range of bytes, wherever that lies.
+#[must_use]
+pub fn is_one(request: &HeaderMap) -> bool {
+    only(request, &RANGE).and_then(|value| specs(value.as_bytes())).is_some_and(|specs| specs.len() == 1)
+}
+
 /// Makes the head of a stored answer that of a 206 with one part (RFC 9110 §15.3.7.1).
 pub fn one(head: &mut ResponseHeader, range: &Range<u64>, length: u64) {
     partial(head);

@@ -21,6 +21,8 @@ pub enum Forward {
     Miss,
     /// The request itself asked for it.
     Request,
+    /// A part was stored, and not the one that is asked for.
+    Partial,
     /// What was stored was stale.
     Stale,
 }
@@ -35,6 +37,7 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Miss => "miss",
             Self::Request => "request",
+            Self::Partial => "partial",
             Self::Stale => "stale",
         }
     }
@@ -163,9 +166,10 @@ mod tests {
             Forward::Request,
             Forward::Stale,
             Forward::VaryMiss,
+            Forward::Partial,
         ];
         let texts = all.map(Forward::as_str);
-        assert_eq!(texts, ["bypass", "method", "miss", "request", "stale", "vary-miss"]);
+        assert_eq!(texts, ["bypass", "method", "miss", "request", "stale", "vary-miss", "partial"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use pingora_cache::CacheMeta;
 
+use super::parts::Part;
+
 /// The terms of a stored answer. The default is an answer that said nothing of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Terms {
@@ -16,6 +18,8 @@ pub struct Terms {
     pub never_stale: bool,
     /// Names by which it can be purged together with others.
     pub tags: Arc<[Box<str>]>,
+    /// Which part of a whole it is, if it is only one (§3.3). Its head is that of the whole, with the length of the part.
+    pub part: Option<Part>,
 }
 
 impl Terms {

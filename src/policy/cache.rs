@@ -357,6 +357,16 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             )
             .help("remove it; only a `kind: app` sets cookies");
     }
+    if spec.ranges == Some(Ranges::Combine) && build.kind() == UpstreamKind::Api {
+        build
+            .problems
+            .error(
+                codes::NO_EFFECT,
+                section.at("ranges").path(),
+                "a part of an answer of a `kind: api` cannot be searched for what must not be seen, so the whole is fetched",
+            )
+            .help("remove it; only parts of a `kind: app` are put together");
+    }
     let tags = tags::compile(&spec.tags, section, build);
     let purge = spec.purge.and_then(|written| grant::compile(&section.at("purge"), &written, build));
     build.settings.cache = Some(CacheSettings {

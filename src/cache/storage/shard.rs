@@ -146,6 +146,12 @@ impl Shard {
     /// Stores an object. Its room must have been taken; the room of what it replaces is given back.
     pub(super) fn store(&mut self, slot: Slot, mut entry: Entry) {
         let family = self.families.place(slot.primary);
+        if family.entry(slot.variance).is_some_and(|stored| stored.id > entry.id) {
+            // A fill that began later was faster: what it brought is the newer answer.
+            self.ledger.give(entry.cost);
+            self.ledger.evictions_replaced.fetch_add(1, Relaxed);
+            return;
+        }
         let mut gone = Vec::new();
         if slot.variance.is_none() {
             // Variants are found by the `Vary` of the first object: under another one they could never be hit again.

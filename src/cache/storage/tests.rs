@@ -305,6 +305,17 @@ async fn update_meta_refreshes_only_the_object_it_is_about() {
 }
 
 #[tokio::test]
+async fn an_older_fill_that_ends_later_does_not_take_the_place_of_a_newer_one() {
+    let store = HeapStore::new(BIG);
+    let mut slow = store.get_miss_handler(&key("a"), &meta(&[]), &span()).await.unwrap();
+    slow.write_body(Bytes::from_static(b"old"), false).await.unwrap();
+    put(store, &key("a"), &meta(&[]), &[b"new"]).await.unwrap();
+    slow.finish().await.unwrap();
+    assert_eq!(body(store, &key("a")).await.as_deref(), Some(&b"new"[..]));
+    assert_eq!(store.stats().entries, 1);
+}
+
+#[tokio::test]
 async fn exact_purge_spares_a_newer_generation() {
     let store = HeapStore::new(BIG);
     put(store, &key("a"), &meta(&[]), &[b"1"]).await.unwrap();

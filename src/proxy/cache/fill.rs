@@ -9,6 +9,7 @@ use pingora::cache::{CacheKey, CacheMeta};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::parts::{self, Parted, Stretch};
 use super::{outcome, selecting};
 use crate::cache::directives::Asked;
 use crate::cache::flights::{Landing, Lead, Stray};
@@ -39,6 +40,10 @@ pub struct Fetch {
     pub stray: Option<Stray>,
     /// What is stored and has to be asked about.
     pub stale: Option<Found>,
+    /// What it has to do with stored parts.
+    pub parted: Option<Parted>,
+    /// What of an older part goes after what is being stored.
+    pub(super) after: Option<Stretch>,
     /// When it began: a purge in between wins over it.
     pub(super) epoch: FillEpoch,
     pub(super) writer: Option<Writer>,
@@ -56,6 +61,8 @@ impl Fetch {
             lead: None,
             stray: None,
             stale: None,
+            parted: None,
+            after: None,
             epoch: zone.epoch(),
             writer: None,
         }
@@ -73,8 +80,11 @@ impl Fetch {
         Self { whole: stale.is_some(), stale, ..Self::whole(zone, key, why) }
     }
 
-    /// Asks whether what is stored still holds (RFC 9111 §4.3.1), where it can be asked.
+    /// Asks whether what is stored still holds (RFC 9111 §4.3.1), where it can be asked, or for what is missing of it.
     pub fn validate(&self, head: &mut RequestHeader) {
+        if let Some(parted) = &self.parted {
+            parted.ask(head);
+        }
         if let Some(stale) = self.stale.as_ref().filter(|_| self.whole) {
             validate::add_validators(head, stale.meta.response_header());
         }
@@ -143,6 +153,11 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
     if ctx.cache.fetch.as_ref().is_none_or(|fetch| !fetch.stores) {
         return false;
     }
+    if head.status == StatusCode::PARTIAL_CONTENT
+        && ctx.cache.fetch.as_ref().is_some_and(|fetch| fetch.parted.is_some())
+    {
+        return begin_part(session, ctx, head).await;
+    }
     let now = SystemTime::now();
     let mut meta = match judge(session, ctx, head, now) {
         Some(Verdict::Store(meta)) => meta,
@@ -188,6 +203,51 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
         Err(why) => {
             not_stored(ctx, why);
             false
+        }
+    }
+}
+
+/// Opens the place of a part. `true`: chunks may follow.
+async fn begin_part(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> bool {
+    let Some(store) = ctx.cache.fetch.as_mut().and_then(|fetch| parts::store(fetch, head)) else {
+        ctx.cache.refused = Some(Reason::Status.as_str());
+        return false;
+    };
+    let mut meta = match judge(session, ctx, &store.head, SystemTime::now()) {
+        Some(Verdict::Store(meta)) => meta,
+        Some(Verdict::Refuse(reason)) => {
+            ctx.cache.refused = Some(reason.as_str());
+            return false;
+        }
+        None => return false,
+    };
+    Terms { part: store.part, tags: ctx.cache.tags.names.clone(), ..Terms::of(&meta) }.stamp(&mut meta);
+    let (zone, chosen) = (ctx.shared.zone, selecting(session, ctx));
+    let Some(fetch) = ctx.cache.fetch.as_mut() else { return false };
+    fetch.epoch.stamp(&mut meta);
+    fetch.key = store.key;
+    let Ok(mut writer) = zone.open(&mut fetch.key, meta, chosen, usize::MAX).await else { return false };
+    if let Some(before) = store.before
+        && !copy(before, &mut writer).await
+    {
+        return false;
+    }
+    fetch.after = store.after;
+    fetch.writer = Some(writer);
+    ctx.cache.stored = true;
+    true
+}
+
+async fn copy(mut stretch: Stretch, writer: &mut Writer) -> bool {
+    loop {
+        match stretch.next().await {
+            Ok(Some(piece)) => {
+                if writer.write(piece).await.is_err() {
+                    return false;
+                }
+            }
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
 }
@@ -242,10 +302,13 @@ pub async fn store_chunk(ctx: &mut Ctx, chunk: Bytes) -> bool {
 
 /// Makes a stored object visible as whole.
 pub async fn finish_store(ctx: &mut Ctx) {
-    let writer = ctx.cache.fetch.as_mut().and_then(|fetch| fetch.writer.take());
-    if let Some(writer) = writer
-        && writer.finish().await.is_err()
-    {
+    let Some(fetch) = ctx.cache.fetch.as_mut() else { return };
+    let Some(mut writer) = fetch.writer.take() else { return };
+    let is_whole = match fetch.after.take() {
+        Some(after) => copy(after, &mut writer).await,
+        None => true,
+    };
+    if !is_whole || writer.finish().await.is_err() {
         ctx.cache.stored = false;
     }
 }

@@ -14,6 +14,7 @@ mod fill;
 mod invalidate;
 mod key;
 mod outcome;
+mod parts;
 mod serve;
 
 use std::sync::Mutex;
@@ -28,6 +29,7 @@ pub use fill::{Fetch, abandon, begin_store, finish_store, store_chunk, validated
 pub use invalidate::invalidate;
 pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, with_key};
 pub use outcome::{note_outcome, note_served, status_field};
+pub use parts::{Completed, Stretch, complete, is_useless};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
 
 use super::held::attempt::while_client_waits;
@@ -68,7 +70,10 @@ pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pin
     let Some(key) = with_key(&route, &ctx.exchange, headers, |parts| parts.key()) else { return Ok(true) };
     let decision = match errand(session) {
         Some(lead) => refetch(session, ctx, key, lead).await,
-        None => decide(session, ctx, key).await,
+        None => match parts::decide(session, ctx, &route, &key).await {
+            Some(decision) => decision,
+            None => decide(session, ctx, key).await,
+        },
     };
     match decision {
         Decision::Serve(found, outcome) => {

@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use crate::cache::conditions::{self, Condition};
 use crate::cache::ranges::{self, Multipart, Selection};
+use crate::cache::terms::Terms;
 use crate::cache::{Found, HitHandler};
 use crate::policy::{Fault, Reply};
 use crate::proxy::{Ctx, held, respond, response};
@@ -108,7 +109,12 @@ pub async fn serve(session: &mut Session, ctx: &mut Ctx, found: Found) -> pingor
     let now = SystemTime::now();
     let age = now.duration_since(meta.epoch()).unwrap_or_default();
     head.insert_header(header::AGE, age.as_secs())?;
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let part = Terms::of(&meta).part;
+    let length = match part {
+        Some(part) => Some(part.total),
+        None => head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()),
+    };
+    let begins = part.map_or(0, |part| part.first);
     let parts = if body.can_seek() { Parts::Several } else { Parts::One };
     let view = view(session, &mut head, length, parts);
     if matches!(view, View::Failed) {
@@ -126,7 +132,7 @@ pub async fn serve(session: &mut Session, ctx: &mut Ctx, found: Found) -> pingor
     if bodiless {
         return session.write_response_body(None, true).await;
     }
-    let sent = send_body(session, ctx, body, &view).await;
+    let sent = send_body(session, ctx, (body, begins), &view).await;
     if sent.is_err() {
         session.set_keepalive(None);
     }
@@ -145,18 +151,18 @@ pub async fn precondition_failed(session: &mut Session, ctx: &mut Ctx) -> pingor
 async fn send_body(
     session: &mut Session,
     ctx: &mut Ctx,
-    mut body: HitHandler,
+    (mut body, begins): (HitHandler, u64),
     view: &View,
 ) -> pingora::Result<()> {
     match view {
         View::Many(multipart) => {
             for (index, range) in multipart.ranges().iter().enumerate() {
                 write(session, ctx, multipart.part(index)).await?;
-                send_range(session, ctx, &mut body, range).await?;
+                send_range(session, ctx, (&mut body, begins), range).await?;
             }
             write(session, ctx, multipart.end()).await?;
         }
-        View::One(range) => send_range(session, ctx, &mut body, range).await?,
+        View::One(range) => send_range(session, ctx, (&mut body, begins), range).await?,
         View::Whole | View::Head | View::Failed => {
             while let Some(piece) = read(ctx, &mut body).await? {
                 write(session, ctx, piece).await?;
@@ -166,15 +172,15 @@ async fn send_body(
     session.write_response_body(None, true).await
 }
 
-/// Seeks where the object is whole; reads up to the range where it is still being filled.
+/// Seeks where the object is whole; reads up to the range where it is still being filled. The body begins at that place of the whole.
 async fn send_range(
     session: &mut Session,
     ctx: &mut Ctx,
-    body: &mut HitHandler,
+    (body, begins): (&mut HitHandler, u64),
     range: &std::ops::Range<u64>,
 ) -> pingora::Result<()> {
-    let place = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
-    let mut at = 0;
+    let place = |position: u64| usize::try_from(position.saturating_sub(begins)).unwrap_or(usize::MAX);
+    let mut at = begins;
     if body.can_seek() {
         body.seek(place(range.start), Some(place(range.end)))?;
         at = range.start;

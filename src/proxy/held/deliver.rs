@@ -10,7 +10,7 @@ use super::{Delivered, erase, error, fail, shape};
 use crate::plan::Route;
 use crate::policy::origin::ReverseMap;
 use crate::policy::{Fault, Reply};
-use crate::proxy::cache::{Parts, View};
+use crate::proxy::cache::{Parts, Stretch, View};
 use crate::proxy::{Ctx, Gateway, cache, response, upstream_response};
 
 /// How much of an error body is read to its end for the sake of the connection; a longer one costs the connection.
@@ -51,6 +51,15 @@ pub async fn deliver(
             Some(found) => cache::serve(session, ctx, found).await.map(|()| Delivered::Sent),
             None => Ok(Delivered::AskAgain),
         };
+    }
+    if let Some(cache::Completed { head, before, after }) = cache::complete(ctx, &head) {
+        let pieces = Pieces { before, after, ..Pieces::of(connection, None) };
+        return stream(gateway, session, ctx, head, pieces).await;
+    }
+    if cache::is_useless(ctx, &head) {
+        drain(ctx, &mut connection).await;
+        release(gateway, ctx, connection).await;
+        return Ok(Delivered::AskAgain);
     }
     if route.settings.errors.masks(head.status.as_u16()) {
         drain(ctx, &mut connection).await;
@@ -94,7 +103,7 @@ pub async fn deliver(
         release(gateway, ctx, connection).await;
         return whole(session, ctx, route, head, first.unwrap_or_default()).await;
     }
-    stream(gateway, session, ctx, head, Pieces { connection, first, eraser: None }).await
+    stream(gateway, session, ctx, head, Pieces::of(connection, first)).await
 }
 
 /// Ends a held exchange without an answer: Pingora goes on with the fault.
@@ -203,7 +212,8 @@ async fn erased(
     shape::weaken_etag(&mut head);
     let mut eraser = erase::Stream::new(map, ctx.exchange.upstream_path.clone());
     let first = Some(eraser.piece(&held));
-    stream(gateway, session, ctx, head, Pieces { connection, first, eraser: Some(eraser) }).await
+    let pieces = Pieces { eraser: Some(eraser), ..Pieces::of(connection, first) };
+    stream(gateway, session, ctx, head, pieces).await
 }
 
 /// Stores and sends a body that is all there.
@@ -261,11 +271,30 @@ struct Pieces<'a> {
     connection: Connection,
     first: Option<Bytes>,
     eraser: Option<erase::Stream<'a>>,
+    /// What of a stored part goes before it, and after it.
+    before: Option<Stretch>,
+    after: Option<Stretch>,
 }
 
 impl Pieces<'_> {
+    /// What comes over a connection, after what was read of it.
+    fn of(connection: Connection, first: Option<Bytes>) -> Self {
+        Self { connection, first, eraser: None, before: None, after: None }
+    }
+
+    /// Whether the last piece was given.
+    fn is_done(&mut self) -> bool {
+        self.first.is_none() && self.eraser.is_none() && self.after.is_none() && self.connection.is_done()
+    }
+
     /// The next piece as it may pass; `None` at the end. Never an empty one: an empty chunk would end the client's body.
     async fn next(&mut self, ctx: &mut Ctx) -> Result<Option<Bytes>, Fault> {
+        if let Some(before) = &mut self.before {
+            match before.next().await.map_err(|_| Fault::Internal)? {
+                Some(piece) => return Ok(Some(piece)),
+                None => self.before = None,
+            }
+        }
         if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
             return Ok(Some(first));
         }
@@ -274,7 +303,7 @@ impl Pieces<'_> {
             let piece = match (chunk, self.eraser.as_mut()) {
                 (Some(chunk), None) => chunk,
                 (Some(chunk), Some(eraser)) => eraser.piece(&chunk),
-                (None, None) => return Ok(None),
+                (None, None) => return self.end().await,
                 (None, Some(eraser)) => {
                     let last = eraser.end();
                     ctx.exchange.erased.json += eraser.erased();
@@ -288,6 +317,20 @@ impl Pieces<'_> {
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
+        }
+    }
+
+    /// After the upstream's last byte.
+    async fn end(&mut self) -> Result<Option<Bytes>, Fault> {
+        match &mut self.after {
+            Some(after) => {
+                let piece = after.next().await.map_err(|_| Fault::Internal)?;
+                if piece.is_none() {
+                    self.after = None;
+                }
+                Ok(piece)
+            }
+            None => Ok(None),
         }
     }
 }
@@ -350,6 +393,10 @@ async fn stream(
             }
         };
         filling = filling && cache::store_chunk(ctx, piece.clone()).await;
+        if filling && pieces.is_done() {
+            // Stored before the client has the last byte: what it asks next finds it.
+            cache::finish_store(ctx).await;
+        }
         if client.is_ok() && !header_only && !answered {
             let part =
                 range.as_ref().map_or_else(|| piece.clone(), |range| cache::part_of(&piece, at, range));

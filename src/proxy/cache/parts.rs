@@ -1,0 +1,235 @@
+//! `ranges: combine`: parts are fetched as clients ask for them, kept, and put together (RFC 9111 §3.3, §3.4).
+//!
+//! ```text
+//! a range      ─▶ the part holds it ─▶ serve           else fetched as it is asked for, and joined to the part
+//! the whole    ─▶ the part is all but one end ─▶ the rest is asked for (If-Range), and both are the answer
+//! ```
+//!
+//! What is stored as a whole goes before any part. Whatever does not fit is an ordinary fetch.
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::cache::CacheKey;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::fill::Fetch;
+use super::{Decision, selecting, with_key};
+use crate::cache::flights::Seat;
+use crate::cache::key::KeyParts;
+use crate::cache::parts::{Part, are_of_one, as_whole, ask_for_rest, joined_head};
+use crate::cache::ranges::{self, Selection};
+use crate::cache::reuse::{Reuse, reuse};
+use crate::cache::status::{Forward, Outcome};
+use crate::cache::terms::Terms;
+use crate::cache::{Found, HitHandler};
+use crate::plan::Route;
+use crate::policy::cache::Ranges;
+use crate::proxy::Ctx;
+
+/// What a fetch has to do with parts.
+pub struct Parted {
+    /// The part that is stored, and its place.
+    stored: Option<(Found, Part)>,
+    /// Where parts are stored.
+    key: CacheKey,
+    /// What was asked for of the rest; nothing where the client asked for a part.
+    rest: Option<Range<u64>>,
+}
+
+/// Decides about a request on a route that keeps parts; `None`: as on any other.
+pub(super) async fn decide(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+    whole: &CacheKey,
+) -> Option<Decision> {
+    let settings = route.settings.cache.as_ref()?;
+    // What is shaped or searched must be whole.
+    let keeps = settings.ranges == Ranges::Combine && settings.app && route.settings.json.is_none();
+    if !keeps || ctx.exchange.method != Method::GET || ctx.cache.asked.no_store {
+        return None;
+    }
+    let zone = ctx.shared.zone;
+    let (mut key, chosen) = (whole.clone(), selecting(session, ctx));
+    if zone.find(&mut key, chosen).await.is_some() {
+        return None;
+    }
+    let mut part_key = with_key(route, &ctx.exchange, chosen.fields, |parts| key_of_part(parts))?;
+    let found = zone.find(&mut part_key, chosen).await;
+    let now = SystemTime::now();
+    let stored = found.and_then(|found| {
+        let part = Terms::of(&found.meta).part?;
+        (reuse(&found.meta, &ctx.cache.asked, now) != Reuse::Validate).then_some((found, part))
+    });
+    if !ranges::is_one(chosen.fields) {
+        return rest(ctx, key, part_key, stored?);
+    }
+    if let Some((found, part)) = &stored
+        && let Selection::One(range) = wanted(session, found, *part)
+        && part.holds(&range)
+    {
+        let outcome = Outcome::hit(now, found.meta.fresh_until());
+        return stored.map(|(found, _)| Decision::Serve(found, outcome));
+    }
+    if ctx.cache.asked.only_if_cached {
+        return None;
+    }
+    let why = if stored.is_some() { Forward::Partial } else { Forward::UriMiss };
+    let parted = Parted { stored, key: part_key, rest: None };
+    Some(Decision::Fetch(Fetch { parted: Some(parted), ..Fetch::alone(zone, key, why) }))
+}
+
+/// Asks for what is missing, once for all who ask.
+fn rest(ctx: &Ctx, key: CacheKey, part_key: CacheKey, stored: (Found, Part)) -> Option<Decision> {
+    let rest = stored.1.missing()?;
+    let zone = ctx.shared.zone;
+    if !are_of_one(stored.0.meta.response_header(), stored.0.meta.response_header())
+        || !stored.0.body.can_seek()
+    {
+        return None;
+    }
+    let Seat::Lead(lead) = zone.flights.join(&key) else { return None };
+    let parted = Parted { stored: Some(stored), key: part_key, rest: Some(rest) };
+    let fetch = Fetch::whole(zone, key, Forward::Partial);
+    Some(Decision::Fetch(Fetch { lead: Some(lead), parted: Some(parted), ..fetch }))
+}
+
+/// The key of the part of a key.
+fn key_of_part(parts: &KeyParts<'_>) -> CacheKey {
+    let mut headers = parts.headers.to_vec();
+    headers.push((PART, b""));
+    KeyParts { headers: &headers, ..*parts }.key()
+}
+
+/// The mark in the key of a part. No field can have this name.
+const PART: &str = "(part)";
+
+fn wanted(session: &Session, found: &Found, part: Part) -> Selection {
+    let request = session.req_header();
+    ranges::select(&request.method, &request.headers, found.meta.response_header(), part.total)
+}
+
+impl Parted {
+    /// Asks the upstream for the rest of what is stored.
+    pub(super) fn ask(&self, head: &mut RequestHeader) {
+        if let (Some((found, part)), Some(rest)) = (&self.stored, &self.rest) {
+            ask_for_rest(head, found.meta.response_header(), rest, part.total);
+        }
+    }
+}
+
+/// Something of a stored body that goes before or after what the upstream sends.
+pub struct Stretch {
+    body: HitHandler,
+    left: u64,
+}
+
+impl Stretch {
+    fn of(mut body: HitHandler, part: Part, range: &Range<u64>) -> Option<Self> {
+        let place = |position: u64| usize::try_from(position.checked_sub(part.first)?).ok();
+        body.seek(place(range.start)?, Some(place(range.end)?)).ok()?;
+        Some(Self { body, left: range.end.saturating_sub(range.start) })
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When the stored body cannot be read to the end of the stretch.
+    pub async fn next(&mut self) -> pingora::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let piece = self.body.read_body().await?;
+        let Some(piece) = piece else { return crate::proxy::held::error(crate::policy::Fault::Internal) };
+        let length = self.left.min(piece.len() as u64);
+        self.left -= length;
+        Ok(Some(piece.slice(..usize::try_from(length).unwrap_or(piece.len()).min(piece.len()))))
+    }
+}
+
+/// An answer that a stored part makes whole.
+pub struct Completed {
+    /// The head of the whole.
+    pub head: ResponseHeader,
+    /// What goes before the upstream's bytes.
+    pub before: Option<Stretch>,
+    /// What goes after them.
+    pub after: Option<Stretch>,
+}
+
+/// What the answer to our own question for the rest makes; `None`: it is an answer of its own.
+pub fn complete(ctx: &mut Ctx, head: &ResponseHeader) -> Option<Completed> {
+    let parted = ctx.cache.fetch.as_mut()?.parted.as_mut().filter(|parted| parted.rest.is_some())?;
+    let (found, part) = parted.stored.take()?;
+    let newer = Part::of(head)?;
+    let joined = part.join(newer).filter(|joined| joined.part.is_whole())?;
+    if !are_of_one(found.meta.response_header(), head) {
+        return None;
+    }
+    let head = joined_head(found.meta.response_header(), head, joined.part.total);
+    // The older part is at one end only: it was asked for what is missing at the other.
+    let (before, after) = match (joined.before, joined.after) {
+        (Some(range), None) => (Some(Stretch::of(found.body, part, &range)?), None),
+        (None, Some(range)) => (None, Some(Stretch::of(found.body, part, &range)?)),
+        _ => return None,
+    };
+    Some(Completed { head, before, after })
+}
+
+/// Whether the answer is a part that nobody can use: it answers our question for the rest, and does not fit. Then that is forgotten.
+pub fn is_useless(ctx: &mut Ctx, head: &ResponseHeader) -> bool {
+    let asked =
+        ctx.cache.fetch.as_mut().and_then(|fetch| fetch.parted.take_if(|parted| parted.rest.is_some()));
+    asked.is_some() && matches!(head.status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+/// How a part that a client asked for is stored.
+pub(super) struct Store {
+    /// Where.
+    pub(super) key: CacheKey,
+    /// Under which head: that of the whole.
+    pub(super) head: ResponseHeader,
+    /// What of it; nothing where it is the whole.
+    pub(super) part: Option<Part>,
+    /// What goes before it.
+    pub(super) before: Option<Stretch>,
+    /// What goes after it.
+    pub(super) after: Option<Stretch>,
+}
+
+/// How to store a 206 that a client's range brought: joined to what is there, where that is possible.
+pub(super) fn store(fetch: &mut Fetch, head: &ResponseHeader) -> Option<Store> {
+    let parted = fetch.parted.take()?;
+    let newer = Part::of(head)?;
+    let alone = |key: CacheKey| Store {
+        key,
+        head: as_whole(head, newer.length()),
+        part: Some(newer),
+        before: None,
+        after: None,
+    };
+    let is_part = |part: Part| (!part.is_whole()).then_some(part);
+    let joined = parted
+        .stored
+        .filter(|(found, _)| found.body.can_seek() && are_of_one(found.meta.response_header(), head))
+        .and_then(|(found, part)| Some((part.join(newer)?, found, part)));
+    let Some((joined, found, part)) = joined else {
+        let key = if newer.is_whole() { fetch.key.clone() } else { parted.key };
+        return Some(Store { part: is_part(newer), ..alone(key) });
+    };
+    let stored = found.meta.response_header();
+    let head = joined_head(stored, head, joined.part.length());
+    let key = if joined.part.is_whole() { fetch.key.clone() } else { parted.key };
+    let (before, after) = match (joined.before, joined.after) {
+        (None, None) => (None, None),
+        (Some(range), None) => (Some(Stretch::of(found.body, part, &range)?), None),
+        (None, Some(range)) => (None, Some(Stretch::of(found.body, part, &range)?)),
+        // Inside of what is there already: nothing new.
+        (Some(_), Some(_)) => return None,
+    };
+    Some(Store { key, head, part: is_part(joined.part), before, after })
+}
