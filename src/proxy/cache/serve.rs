@@ -109,6 +109,10 @@ pub async fn serve(session: &mut Session, ctx: &mut Ctx, found: Found) -> pingor
     let now = SystemTime::now();
     let age = now.duration_since(meta.epoch()).unwrap_or_default();
     head.insert_header(header::AGE, age.as_secs())?;
+    if head.status == StatusCode::OK && body.can_seek() {
+        // A hint, whatever the origin can do: the parts are cut here (RFC 9110 §14.3).
+        head.insert_header(header::ACCEPT_RANGES, "bytes")?;
+    }
     let part = Terms::of(&meta).part;
     let length = match part {
         Some(part) => Some(part.total),
