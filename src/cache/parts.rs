@@ -76,8 +76,8 @@ impl Part {
     pub fn join(self, newer: Self) -> Option<Joined> {
         let touches = self.first <= newer.end && newer.first <= self.end;
         (self.total == newer.total && touches).then(|| Joined {
-            before: (self.first < newer.first).then(|| self.first..newer.first),
-            after: (self.end > newer.end).then(|| newer.end..self.end),
+            before: (self.first < newer.first).then_some(self.first..newer.first),
+            after: (self.end > newer.end).then_some(newer.end..self.end),
             part: Self {
                 first: self.first.min(newer.first),
                 end: self.end.max(newer.end),

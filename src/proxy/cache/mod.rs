@@ -259,7 +259,9 @@ async fn fetched(
         lead.land(Landing::Failed(reply.status.as_u16()));
     }
     let now = SystemTime::now();
-    match fetch.stale.filter(|found| may_stand_in(&found.meta, &ctx.cache.asked, now)) {
+    // A credential that is missing is a failure of ours.
+    let stale = fetch.stale.filter(|_| fault != Fault::SecretMissing);
+    match stale.filter(|found| may_stand_in(&found.meta, &ctx.cache.asked, now)) {
         Some(found) => {
             ctx.fault = None;
             ctx.cache.outcome = Some(outcome::instead_of_error(now, &found.meta));

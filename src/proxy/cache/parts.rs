@@ -58,7 +58,7 @@ pub(super) async fn decide(
     if zone.find(&mut key, chosen).await.is_some() {
         return None;
     }
-    let mut part_key = with_key(route, &ctx.exchange, chosen.fields, |parts| key_of_part(parts))?;
+    let mut part_key = with_key(route, &ctx.exchange, chosen.fields, key_of_part)?;
     let found = zone.find(&mut part_key, chosen).await;
     let now = SystemTime::now();
     let stored = found.and_then(|found| {

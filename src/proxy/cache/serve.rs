@@ -104,8 +104,9 @@ pub fn part_of(piece: &Bytes, at: u64, range: &std::ops::Range<u64>) -> Bytes {
 /// # Errors
 /// When the client is gone, or the rest of a body that is still being filled does not come: the connection is cut.
 pub async fn serve(session: &mut Session, ctx: &mut Ctx, found: Found) -> pingora::Result<()> {
-    let Found { meta, body } = found;
-    let mut head = meta.response_header_copy();
+    let Found { mut meta, body } = found;
+    // Taken, not copied: the meta was made for this request.
+    let mut head = std::mem::replace(meta.response_header_mut(), ResponseHeader::build_no_case(200, None)?);
     let now = SystemTime::now();
     let age = now.duration_since(meta.epoch()).unwrap_or_default();
     head.insert_header(header::AGE, age.as_secs())?;
@@ -126,6 +127,8 @@ pub async fn serve(session: &mut Session, ctx: &mut Ctx, found: Found) -> pingor
     }
     response::filter(session, &mut head, ctx)?;
     let bodiless = session.req_header().method == Method::HEAD
+        // Nobody reads what a refresh would be given.
+        || ctx.background
         || matches!(view, View::Head)
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || length == Some(0);
