@@ -126,7 +126,6 @@ fn rfc9111_3_4_parts_of_two_versions_are_never_mixed() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9111_3_3_a_part_that_is_kept_is_not_fetched_again() {
     let scene = scene("\"v#\"");
     scene.expect("/x", "bytes=5-9", &[0]);

@@ -162,7 +162,6 @@ fn stored_part(from: usize, to: usize, fields: &[(&str, &str)]) -> Given {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9111_3_3_a_stored_part_serves_who_asks_for_it_or_less() {
     let stage = Stage::app("{ ranges: combine }");
     for (range, bytes) in [("bytes=2-5", "2345"), ("bytes=3-4", "34"), ("bytes=2-2", "2")] {
@@ -175,7 +174,6 @@ fn rfc9111_3_3_a_stored_part_serves_who_asks_for_it_or_less() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
 fn rfc9111_3_4_parts_of_the_same_representation_are_put_together() {
     let stage = Stage::app("{ ranges: combine }");
     let same = [("ETag", "\"a\"")];
