@@ -10,6 +10,8 @@
 //! kept here but a status, and that only for those who wait. Flights are as many as requests that lead one, waiters as many as requests.
 //!
 //! Who has waited too long goes alone, and of those only [`MAX_STRAYS`] per key at a time: a slow origin is not asked once per client.
+//!
+//! A failure is shared with those whose requests are alike: who makes an upstream fail by what it sends makes it fail for itself.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,10 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use pingora_cache::CacheKey;
 use pingora_cache::key::{CacheHashKey, HashBinary};
 use tokio::sync::watch;
+
+use super::key::hash128;
 
 /// What became of a fetch that others wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +35,41 @@ pub enum Landing {
     Stored,
     /// The answer is not for sharing: everybody asks for themselves, at once.
     Unshared,
-    /// It failed, and its client is told this status: so are the others.
-    Failed(u16),
+    /// It failed: for the others too, as far as it is theirs.
+    Failed(Failure),
     /// The leader is gone without a word: one of the waiters leads.
     Lost,
+}
+
+/// A fetch that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// What its client is told.
+    pub status: u16,
+    /// A digest of the fields of its request, where the upstream saw them and may have failed at them; `None` where it saw nothing or said
+    /// nothing.
+    pub fields: Option<HashBinary>,
+}
+
+impl Failure {
+    /// Whether a request with these fields would fare no better.
+    #[must_use]
+    pub fn is_for(&self, fields: &HeaderMap) -> bool {
+        self.fields.is_none_or(|failed| failed == digest(fields))
+    }
+}
+
+/// A digest of fields: names, values and their order.
+#[must_use]
+pub fn digest(fields: &HeaderMap) -> HashBinary {
+    let mut framed = Vec::with_capacity(512);
+    for (name, value) in fields {
+        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+            framed.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            framed.extend_from_slice(part);
+        }
+    }
+    hash128(&framed)
 }
 
 /// A place at a flight.
@@ -49,6 +85,7 @@ pub enum Seat {
 #[derive(Debug)]
 pub struct Flights {
     shards: Box<[Mutex<Shard>]>,
+    alone: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -65,7 +102,11 @@ struct Flight {
 
 impl Default for Flights {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), refused: AtomicU64::new(0) }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            alone: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
     }
 }
 
@@ -97,16 +138,21 @@ impl Flights {
         let mut shard = self.shard(&key).lock();
         let flight = shard.entry(key).or_default();
         if flight.strays >= MAX_STRAYS {
-            self.refused.fetch_add(1, Relaxed);
             return None;
         }
         flight.strays += 1;
+        self.alone.fetch_add(1, Relaxed);
         Some(Stray { flights: self, key })
     }
 
-    /// Requests that waited in vain and were not let to the upstream, since the start.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
+    /// Counts a request that waited in vain and was not let to the upstream.
+    pub fn note_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Requests that waited too long, since the start: those that went alone, and those that were not let to the upstream.
+    pub fn impatient(&self) -> (u64, u64) {
+        (self.alone.load(Relaxed), self.refused.load(Relaxed))
     }
 
     fn shard(&self, key: &HashBinary) -> &Mutex<Shard> {
@@ -199,7 +245,8 @@ impl Drop for Stray {
     }
 }
 
-/// How long a request waits for others in all before it goes alone. nginx waits five seconds (`proxy_cache_lock_timeout`); a vendor's slow
+/// How long a request waits for others in all before it goes alone, or, where enough others do that, waits on for as long as a call to the
+/// upstream may take (`timeouts.request`). nginx waits five seconds (`proxy_cache_lock_timeout`); a vendor's slow
 /// answers take longer than that, and a second call would not be faster.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a request takes a place again when leaders are lost, before it goes alone.
@@ -244,9 +291,10 @@ mod tests {
         let leader = lead(flights.join(&key("a")));
         let others = [wait(flights.join(&key("a"))), wait(flights.join(&key("a")))];
         drop(lead(flights.join(&key("b"))));
-        leader.land(Landing::Failed(503));
+        let failure = Failure { status: 503, fields: None };
+        leader.land(Landing::Failed(failure));
         for other in others {
-            assert_eq!(other.landing(soon()).await, Some(Landing::Failed(503)));
+            assert_eq!(other.landing(soon()).await, Some(Landing::Failed(failure)));
         }
         assert!(is_empty(flights), "nothing stays");
     }
@@ -280,6 +328,14 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_for_requests_that_are_alike() {
+        let fields = |cookie: &str| crate::cache::heads::fields(&[("accept", "*/*"), ("cookie", cookie)]);
+        let failure = Failure { status: 500, fields: Some(digest(&fields("a"))) };
+        assert!(failure.is_for(&fields("a")) && !failure.is_for(&fields("b")), "by what was sent");
+        assert!(Failure { fields: None, ..failure }.is_for(&fields("b")), "nothing was seen of it");
+    }
+
+    #[test]
     fn variants_fly_apart() {
         let flights = flights();
         let mut german = key("a");
@@ -295,7 +351,8 @@ mod tests {
         assert_eq!(strays.len(), MAX_STRAYS);
         assert!(flights.stray(&key("a")).is_none(), "one too many");
         assert!(flights.stray(&key("b")).is_some(), "another key");
-        assert_eq!(flights.refused(), 1, "counted");
+        flights.note_refused();
+        assert_eq!(flights.impatient(), (MAX_STRAYS as u64 + 1, 1), "counted");
         drop(strays);
         assert!(is_empty(flights), "nothing stays");
     }

@@ -171,6 +171,7 @@ fn refusal(
         (request.method_head, Reason::Head),
         (request.no_store, Reason::RequestNoStore),
         (is_a_part(headers), Reason::ContentRange),
+        (is_event_stream(headers), Reason::EventStream),
         (no_store, Reason::NoStore),
         (said.private, Reason::Private),
         (sets_a_cookie(headers, said, policy, forced), Reason::SetCookie),
@@ -227,6 +228,15 @@ fn is_a_part(headers: &HeaderMap) -> bool {
     };
     headers.get_all(CONTENT_RANGE).iter().any(|line| line.to_str().ok().and_then(part).unwrap_or(false))
 }
+
+/// Whether the answer is a stream of server-sent events, which ends when somebody has had enough.
+#[must_use]
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM.as_bytes()))
+}
+
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// Whether a cookie forbids storing. Not one that the upstream itself keeps out of the store (`private="set-cookie"`), and none where
 /// the route stores them and the upstream says for how long.

@@ -172,6 +172,13 @@ impl Zone {
         Ok(Writer { handler: handler.map_err(|_| NotStored::Failed)?, left: max })
     }
 
+    /// A hold on what is being written: its pieces count as memory of the cache for as long, whatever becomes of the object.
+    pub async fn pin(&'static self, key: &CacheKey, writer: &Writer) -> Option<HitHandler> {
+        let tag = writer.handler.streaming_write_tag()?;
+        let found = self.store.lookup_streaming_write(key, Some(tag), &Span::inactive().handle()).await;
+        Some(found.ok()??.1)
+    }
+
     /// Gives a stored object a new head, as a 304 brought it. `stored` is what was found, `meta` the judgement on the merged head, `began`
     /// when it was asked for. False if another object is stored there by now, or what is there was purged since.
     pub async fn renew(

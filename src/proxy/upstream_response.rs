@@ -7,6 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Ctx, cache, date, held, purge, upstream};
+use crate::cache::freshness;
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -52,9 +53,7 @@ pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -
 /// Whether the answer is a stream of server-sent events.
 #[must_use]
 pub fn is_event_stream(head: &ResponseHeader) -> bool {
-    head.headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+    freshness::is_event_stream(&head.headers)
 }
 
 /// Counts an answer of the upstream.

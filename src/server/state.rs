@@ -257,6 +257,9 @@ impl State {
             samples.push(Metric::CacheSweepsTotal, &["memory", "behind"], behind as f64);
             samples.push(Metric::CacheSweepsTotal, &["memory", "full"], store.sweeps_forced as f64);
             samples.push(Metric::CacheSweptTotal, &["memory"], store.swept as f64);
+            let (alone, refused) = zone.flights.impatient();
+            samples.push(Metric::CacheImpatientTotal, &["alone"], alone as f64);
+            samples.push(Metric::CacheImpatientTotal, &["refused"], refused as f64);
             samples.push(Metric::RatelimitClients, &[], limits.stats().tracked as f64);
             samples.push(Metric::RatelimitOverflowTotal, &[], limits.stats().overflowed as f64);
             let resolved = resolver.stats();

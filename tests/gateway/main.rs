@@ -53,6 +53,7 @@ mod cache_gate;
 mod cache_keys;
 mod cache_purges;
 mod cache_stale;
+mod cache_stampede;
 mod cache_storing;
 mod cache_tls;
 mod cases_agree;

@@ -12,6 +12,8 @@ pub enum Reason {
     RequestNoStore,
     /// `Content-Range` of a part (RFC 9110 §14.4) under a status that does not say so.
     ContentRange,
+    /// A stream of server-sent events: made for one client as it goes on, and never whole.
+    EventStream,
     /// `no-store` (RFC 9111 §5.2.2.5), or a `Cache-Control` in which it could be hidden.
     NoStore,
     /// `private` (§5.2.2.7).
@@ -38,11 +40,12 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for declaring a metric's labels.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Status,
         Self::Head,
         Self::RequestNoStore,
         Self::ContentRange,
+        Self::EventStream,
         Self::NoStore,
         Self::Private,
         Self::NoCache,
@@ -63,6 +66,7 @@ impl Reason {
             Self::Head => "head",
             Self::RequestNoStore => "request-no-store",
             Self::ContentRange => "content-range",
+            Self::EventStream => "event-stream",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::NoCache => "no-cache",
@@ -82,7 +86,8 @@ impl Reason {
     #[must_use]
     pub const fn lasts(self) -> bool {
         match self {
-            Self::NoStore
+            Self::EventStream
+            | Self::NoStore
             | Self::Private
             | Self::NoCache
             | Self::SetCookie

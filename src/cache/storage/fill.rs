@@ -43,6 +43,8 @@ struct Progress {
     len: usize,
     phase: Phase,
     held: Held,
+    /// Once it is complete: answers for the memory as long as somebody follows the fill, also when it was evicted meanwhile.
+    body: Option<Arc<Body>>,
 }
 
 /// A running fill, shared by its writer and its readers.
@@ -65,7 +67,8 @@ pub(super) struct Fill {
 
 impl Fill {
     pub(super) fn new(id: u64, slot: Slot, key: Arc<[u8]>, head: Head, began: u64, held: Held) -> Self {
-        let progress = Mutex::new(Progress { chunks: Vec::new(), len: 0, phase: Phase::Filling, held });
+        let progress =
+            Mutex::new(Progress { chunks: Vec::new(), len: 0, phase: Phase::Filling, held, body: None });
         let (wake, _) = watch::channel(());
         let (doomed, stale_from) = (AtomicBool::new(false), OnceLock::new());
         Self { id, slot, key, head, began, progress, wake, doomed, stale_from }
@@ -259,7 +262,7 @@ impl HandleMiss for FillWriter {
         }
         let (chunks, len, held) = {
             let mut progress = self.fill.progress.lock();
-            // The body answers for the memory from here on, also for readers that still follow the fill.
+            // The body answers for the memory from here on.
             let held = std::mem::replace(&mut progress.held, self.store.ledger().hold(0));
             (progress.chunks.clone(), progress.len, held)
         };
@@ -267,7 +270,7 @@ impl HandleMiss for FillWriter {
             self.fail();
             return Err(Error::explain(ErrorType::InternalError, "body shorter than its content-length"));
         }
-        let body = Body::new(chunks, len, held);
+        let body = Arc::new(Body::new(chunks, len, held));
         let head = self.fill.head.with_length(len);
         let price = cost(&self.fill.key, &head, body.len(), body.chunk_count());
         if price > self.taken && !self.store.make_room(price - self.taken) {
@@ -278,7 +281,8 @@ impl HandleMiss for FillWriter {
         self.taken = 0;
         self.settled = true;
         let began = self.fill.began;
-        let entry = Entry::new(self.fill.id, Arc::clone(&self.fill.key), head, Arc::new(body), began);
+        let entry = Entry::new(self.fill.id, Arc::clone(&self.fill.key), head, Arc::clone(&body), began);
+        self.fill.progress.lock().body = Some(body);
         self.store.commit(&self.fill, entry);
         self.fill.end(Phase::Complete);
         Ok(MissFinishType::Created(price))

@@ -12,14 +12,14 @@ use pingora_proxy::Session;
 use super::parts::{self, Parted, Stretch};
 use super::{outcome, selecting};
 use crate::cache::directives::Asked;
-use crate::cache::flights::{Landing, Lead, Stray};
+use crate::cache::flights::{Failure, Landing, Lead, Stray, digest};
 use crate::cache::freshness::{self, Policy, Reason, RequestFacts, Verdict};
 use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::status::Forward;
 use crate::cache::storage::FillEpoch;
 use crate::cache::terms::Terms;
 use crate::cache::validate::HeadEffect;
-use crate::cache::{Found, NotStored, Refused, Writer, Zone, validate};
+use crate::cache::{Found, HitHandler, NotStored, Refused, Writer, Zone, validate};
 use crate::policy::forwarding;
 use crate::proxy::Ctx;
 use crate::proxy::held::weaken_etag;
@@ -165,7 +165,7 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
             if reason == Reason::Head {
                 note_head(session, ctx, head).await;
             }
-            refuse(ctx, head.status, reason);
+            refuse(session, ctx, head.status, reason);
             return false;
         }
         None => return false,
@@ -261,11 +261,12 @@ fn note_sharing(zone: &Zone, key: &CacheKey, validates: bool) {
     }
 }
 
-fn refuse(ctx: &mut Ctx, status: StatusCode, reason: Reason) {
+fn refuse(session: &Session, ctx: &mut Ctx, status: StatusCode, reason: Reason) {
     ctx.cache.refused = Some(reason.as_str());
     if status.is_server_error() {
         // The others share it, instead of asking a failing upstream one by one.
-        return land(ctx, Landing::Failed(status.as_u16()));
+        let fields = Some(digest(&session.req_header().headers));
+        return land(ctx, Landing::Failed(Failure { status: status.as_u16(), fields }));
     }
     if reason.lasts()
         && let Some(fetch) = &ctx.cache.fetch
@@ -284,6 +285,12 @@ fn not_stored(ctx: &mut Ctx, why: NotStored) {
         }
     }
     land(ctx, Landing::Unshared);
+}
+
+/// To be held as long as somebody has pieces of what is being stored: they count as memory of the cache.
+pub async fn pin(ctx: &Ctx) -> Option<HitHandler> {
+    let fetch = ctx.cache.fetch.as_ref()?;
+    ctx.shared.zone.pin(&fetch.key, fetch.writer.as_ref()?).await
 }
 
 /// Stores a piece. `false`: the object cannot be stored to its end, and those who read along are cut.

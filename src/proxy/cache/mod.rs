@@ -25,7 +25,7 @@ use pingora::cache::CacheKey;
 use pingora_proxy::Session;
 use pingora_proxy::subrequest::{BodyMode, Ctx as Errand, UserCtx};
 
-pub use fill::{Fetch, abandon, begin_store, finish_store, store_chunk, validated};
+pub use fill::{Fetch, abandon, begin_store, finish_store, pin, store_chunk, validated};
 pub use invalidate::invalidate;
 pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, with_key};
 pub use outcome::{note_outcome, note_served, status_field};
@@ -34,7 +34,7 @@ pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view
 
 use super::held::attempt::while_client_waits;
 use super::{Ctx, Gateway, failure, held, upstream_request};
-use crate::cache::flights::{Landing, Lead, MAX_ROUNDS, PATIENCE, Seat};
+use crate::cache::flights::{Failure, Landing, Lead, MAX_ROUNDS, PATIENCE, Seat, Stray, digest};
 use crate::cache::reuse::{Reuse, may_stand_in, reuse};
 use crate::cache::status::{Forward, Outcome, Source as CacheSource};
 use crate::cache::vary::Selecting;
@@ -108,8 +108,8 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
             false => Decision::Fetch(Fetch { stores: false, ..Fetch::alone(zone, key, Forward::Request) }),
         };
     }
-    let until = Instant::now() + PATIENCE;
-    let (mut lead, mut collapsed): (Option<Lead>, bool) = (None, false);
+    let mut patience = Patience::begin(ctx);
+    let (mut lead, mut collapsed, mut failed): (Option<Lead>, bool, bool) = (None, false, false);
     for _ in 0..MAX_ROUNDS {
         let found = zone.find(&mut key, selecting(session, ctx)).await;
         let now = SystemTime::now();
@@ -160,7 +160,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
         };
         lead = None;
         let began = Instant::now();
-        let landing = while_client_waits(session, false, wait.landing(until)).await;
+        let landing = while_client_waits(session, false, wait.landing(patience.until)).await;
         *ctx.cache.waited.get_or_insert_default() += began.elapsed();
         match landing {
             Err(fault) => return Decision::Fail(fault),
@@ -170,16 +170,55 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
                 asked = Asked { no_cache: false, max_age: None, min_fresh: None, ..asked };
             }
             Ok(Some(Landing::Unshared)) => return Decision::Fetch(Fetch::by_itself(zone, key, why, stale)),
-            Ok(Some(Landing::Failed(status))) => return share_failure(ctx, stale, status),
+            Ok(Some(Landing::Failed(failure))) => {
+                // One more call where it may have been the other's request that the upstream failed at, and no third.
+                if failed || failure.is_for(&session.req_header().headers) {
+                    return share_failure(ctx, stale, failure.status);
+                }
+                failed = true;
+            }
             Ok(Some(Landing::Lost)) => {}
-            Ok(None) => break,
+            Ok(None) => match zone.flights.stray(&key) {
+                Some(stray) => return go_alone(zone, key, stray),
+                // A call more would not be faster: this one is waited for as long as one may take.
+                None if patience.prolong() => {}
+                None => break,
+            },
         }
     }
     match zone.flights.stray(&key) {
-        Some(stray) => {
-            Decision::Fetch(Fetch { stray: Some(stray), ..Fetch::alone(zone, key, Forward::UriMiss) })
+        Some(stray) => go_alone(zone, key, stray),
+        None => {
+            zone.flights.note_refused();
+            Decision::Fail(Fault::Deadline)
         }
-        None => Decision::Fail(Fault::Deadline),
+    }
+}
+
+fn go_alone(zone: &Zone, key: CacheKey, stray: Stray) -> Decision {
+    Decision::Fetch(Fetch { stray: Some(stray), ..Fetch::alone(zone, key, Forward::UriMiss) })
+}
+
+/// How long a request waits for others.
+struct Patience {
+    until: Instant,
+    /// As long as a call to the upstream may take.
+    last: Instant,
+}
+
+impl Patience {
+    fn begin(ctx: &Ctx) -> Self {
+        let now = Instant::now();
+        let upstream = ctx.route.as_ref().and_then(|route| route.upstream.as_ref());
+        let call = upstream.map(|plan| plan.upstream.timeouts().request).unwrap_or_default();
+        Self { until: now + PATIENCE, last: now + call.max(PATIENCE) }
+    }
+
+    /// False where there is nothing more to wait for.
+    fn prolong(&mut self) -> bool {
+        let is_longer = self.last > self.until;
+        self.until = self.last;
+        is_longer
     }
 }
 
@@ -256,7 +295,18 @@ async fn fetched(
     );
     let Some(reply) = failure::reply(fault).filter(|_| !is_clients) else { return Ok(true) };
     if let Some(lead) = fetch.lead {
-        lead.land(Landing::Failed(reply.status.as_u16()));
+        // Where the upstream was never reached, is busy or takes too long, the request has no part in it.
+        let is_seen = !matches!(
+            fault,
+            Fault::NoEndpoint
+                | Fault::PrivateAddress
+                | Fault::SecretMissing
+                | Fault::Tls
+                | Fault::Deadline
+                | Fault::UpstreamLimited { .. }
+        );
+        let fields = is_seen.then(|| digest(&session.req_header().headers));
+        lead.land(Landing::Failed(Failure { status: reply.status.as_u16(), fields }));
     }
     let now = SystemTime::now();
     // A credential that is missing is a failure of ours.

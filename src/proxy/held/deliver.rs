@@ -6,11 +6,12 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::attempt::{Answer, Connection, while_client_waits};
-use super::{Delivered, erase, error, fail, shape};
+use super::stream::{Pieces, stream};
+use super::{Delivered, erase, fail, shape};
 use crate::plan::Route;
 use crate::policy::origin::ReverseMap;
 use crate::policy::{Fault, Reply};
-use crate::proxy::cache::{Parts, Stretch, View};
+use crate::proxy::cache::{Parts, View};
 use crate::proxy::{Ctx, Gateway, cache, response, upstream_response};
 
 /// How much of an error body is read to its end for the sake of the connection; a longer one costs the connection.
@@ -112,7 +113,8 @@ fn refuse(ctx: &mut Ctx, fault: Fault) -> pingora::Result<Delivered> {
     Ok(Delivered::Failed)
 }
 
-async fn release(gateway: &Gateway, ctx: &mut Ctx, connection: Connection) {
+/// The last byte of an answer is in.
+pub(super) async fn release(gateway: &Gateway, ctx: &mut Ctx, connection: Connection) {
     connection.release(&gateway.shared.connector).await;
     upstream_response::note_end(ctx);
 }
@@ -264,162 +266,4 @@ async fn whole(
         session.write_response_body(Some(body), true).await?;
     }
     Ok(Delivered::Sent)
-}
-
-/// What is still to come of an answer.
-struct Pieces<'a> {
-    connection: Connection,
-    first: Option<Bytes>,
-    eraser: Option<erase::Stream<'a>>,
-    /// What of a stored part goes before it, and after it.
-    before: Option<Stretch>,
-    after: Option<Stretch>,
-}
-
-impl Pieces<'_> {
-    /// What comes over a connection, after what was read of it.
-    fn of(connection: Connection, first: Option<Bytes>) -> Self {
-        Self { connection, first, eraser: None, before: None, after: None }
-    }
-
-    /// Whether the last piece was given.
-    fn is_done(&mut self) -> bool {
-        self.first.is_none() && self.eraser.is_none() && self.after.is_none() && self.connection.is_done()
-    }
-
-    /// The next piece as it may pass; `None` at the end. Never an empty one: an empty chunk would end the client's body.
-    async fn next(&mut self, ctx: &mut Ctx) -> Result<Option<Bytes>, Fault> {
-        if let Some(before) = &mut self.before {
-            match before.next().await.map_err(|_| Fault::Internal)? {
-                Some(piece) => return Ok(Some(piece)),
-                None => self.before = None,
-            }
-        }
-        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
-            return Ok(Some(first));
-        }
-        loop {
-            let chunk = self.connection.read(ctx).await?;
-            let piece = match (chunk, self.eraser.as_mut()) {
-                (Some(chunk), None) => chunk,
-                (Some(chunk), Some(eraser)) => eraser.piece(&chunk),
-                (None, None) => return self.end().await,
-                (None, Some(eraser)) => {
-                    let last = eraser.end();
-                    ctx.exchange.erased.json += eraser.erased();
-                    self.eraser = None;
-                    if last.is_empty() {
-                        return Ok(None);
-                    }
-                    last
-                }
-            };
-            if !piece.is_empty() {
-                return Ok(Some(piece));
-            }
-        }
-    }
-
-    /// After the upstream's last byte.
-    async fn end(&mut self) -> Result<Option<Bytes>, Fault> {
-        match &mut self.after {
-            Some(after) => {
-                let piece = after.next().await.map_err(|_| Fault::Internal)?;
-                if piece.is_none() {
-                    self.after = None;
-                }
-                Ok(piece)
-            }
-            None => Ok(None),
-        }
-    }
-}
-
-/// Stores and sends as it comes. A client that goes away does not end a fill: the next one wants it too.
-async fn stream(
-    gateway: &Gateway,
-    session: &mut Session,
-    ctx: &mut Ctx,
-    mut head: ResponseHeader,
-    mut pieces: Pieces<'_>,
-) -> pingora::Result<Delivered> {
-    let mut filling = cache::begin_store(session, ctx, &head).await;
-    let length = head.headers.get(header::CONTENT_LENGTH).cloned();
-    let unframed = length.is_none();
-    if let Some(length) = &length {
-        // Said twice by the upstream, it is said once.
-        head.insert_header(header::CONTENT_LENGTH, length)?;
-    }
-    head.remove_header(&header::TRANSFER_ENCODING);
-    let (mut range, mut answered) = (None, false);
-    let mut header_only = session.req_header().method == Method::HEAD;
-    if !ctx.background && ctx.cache.fetches_whole() {
-        let length = length.as_ref().and_then(|length| length.to_str().ok()?.parse().ok());
-        match cache::view(session, &mut head, length, Parts::One) {
-            View::Whole | View::Many(_) => {}
-            View::One(part) => range = Some(part),
-            View::Head => header_only = true,
-            View::Failed => answered = true,
-        }
-    }
-    let mut client = if answered {
-        // The fill goes on for those who read along.
-        cache::precondition_failed(session, ctx).await
-    } else {
-        if unframed && !header_only && response::takes_chunks(session) {
-            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        }
-        response::filter(session, &mut head, ctx)?;
-        session.write_response_header(Box::new(head), header_only).await
-    };
-    let mut at = 0;
-    loop {
-        let next = if client.is_ok() {
-            while_client_waits(session, ctx.cache.fetches_whole(), pieces.next(ctx))
-                .await
-                .and_then(|next| next)
-        } else {
-            pieces.next(ctx).await
-        };
-        let piece = match next {
-            Ok(Some(piece)) => piece,
-            Ok(None) => break,
-            Err(fault) => {
-                // The readers of this fill are cut with it: the handler is dropped unfinished.
-                cache::abandon(ctx);
-                session.set_keepalive(None);
-                ctx.fault = Some(fault);
-                return error(fault);
-            }
-        };
-        filling = filling && cache::store_chunk(ctx, piece.clone()).await;
-        if filling && pieces.is_done() {
-            // Stored before the client has the last byte: what it asks next finds it.
-            cache::finish_store(ctx).await;
-        }
-        if client.is_ok() && !header_only && !answered {
-            let part =
-                range.as_ref().map_or_else(|| piece.clone(), |range| cache::part_of(&piece, at, range));
-            if !part.is_empty() {
-                ctx.response_bytes += part.len() as u64;
-                client = session.write_response_body(Some(part), false).await;
-            }
-        }
-        at += piece.len() as u64;
-        if client.is_err() && !filling {
-            break;
-        }
-    }
-    if filling {
-        cache::finish_store(ctx).await;
-    }
-    release(gateway, ctx, pieces.connection).await;
-    if client.is_ok() && !answered {
-        client = session.write_response_body(None, true).await;
-    }
-    if client.is_err() {
-        ctx.fault = Some(Fault::ClientGone);
-        session.set_keepalive(None);
-    }
-    client.map(|()| Delivered::Sent)
 }

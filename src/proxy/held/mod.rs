@@ -18,6 +18,7 @@ pub mod attempt;
 mod deliver;
 mod erase;
 mod shape;
+mod stream;
 
 pub use shape::weaken_etag;
 

@@ -153,6 +153,9 @@ catalogue! {
         [ROUTE, closed::<labels::CacheResult>("result")], "What the cache said to a request.";
     CacheLockWaitSeconds = REQUEST_SECONDS, Handles, "portcullis_cache_lock_wait_seconds",
         [], "Waiting for another request that fetches the same thing.";
+    CacheImpatientTotal = Counter, Registered, "portcullis_cache_impatient_total",
+        [named("then", "`alone` where the request went to the upstream by itself, at most 8 of a URL at a time; `refused` where it was answered 504")],
+        "Requests that waited too long for another that fetches the same thing.";
     CacheUsedBytes = Gauge, Registered, "portcullis_cache_used_bytes", [TIER], "Bytes the cache holds.";
     CacheCapacityBytes = Gauge, Registered, "portcullis_cache_capacity_bytes", [TIER], "Bytes the cache may hold.";
     CacheEntries = Gauge, Registered, "portcullis_cache_entries", [TIER], "Answers the cache holds.";
