@@ -159,6 +159,8 @@ pub struct Settings {
     pub body_max_bytes: u64,
     /// How answers are cached; `None`: not at all.
     pub cache: Option<cache::CacheSettings>,
+    /// Which parameters of the query reach the upstream: no other can make a difference.
+    pub kept_parameters: rewrite::KeptParameters,
     /// Whether a WebSocket may be opened.
     pub websocket: bool,
     /// Which error bodies of the upstream are passed on.

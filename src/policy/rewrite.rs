@@ -63,7 +63,7 @@ struct Rewrite {
     path: PathRule,
     /// Whether the path has pieces that the match captured.
     has_captures: bool,
-    keep: Option<Vec<String>>,
+    kept: KeptParameters,
     set: Vec<(String, String)>,
 }
 
@@ -114,8 +114,10 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
             (name.clone(), String::from_utf8_lossy(&pair).into_owned())
         })
         .collect();
+    let kept = KeptParameters { keep: query.keep, set: query.set.keys().cloned().collect() };
+    build.settings.kept_parameters = kept.clone();
     let has_captures = matches!(&path, PathRule::Full(pieces) if pieces.iter().any(|piece| matches!(piece, Piece::Param(_))));
-    Some(Arc::new(Rewrite { base, path, has_captures, keep: query.keep, set }))
+    Some(Arc::new(Rewrite { base, path, has_captures, kept, set }))
 }
 
 fn prefix_rule(with: &str, section: &Section, build: &mut Build<'_>) -> Option<PathRule> {
@@ -235,21 +237,37 @@ impl Rewrite {
     }
 
     fn query(&self, exchange: &Exchange) -> Option<String> {
-        let pairs = exchange.query.as_deref().unwrap_or_default();
-        if self.keep.is_none() && self.set.is_empty() {
+        if self.kept.keeps_all() {
             return exchange.query.clone();
         }
-        let mut kept: Vec<&str> = pairs
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .filter(|pair| {
-                let name = decoded(pair.split_once('=').map_or(*pair, |(name, _)| name));
-                self.keep.as_ref().is_none_or(|keep| keep.contains(&name))
-                    && !self.set.iter().any(|(set, _)| *set == name)
-            })
-            .collect();
+        let mut kept: Vec<&str> = self.kept.of(exchange.query.as_deref().unwrap_or_default()).collect();
         kept.extend(self.set.iter().map(|(_, pair)| pair.as_str()));
         (!kept.is_empty()).then(|| kept.join("&"))
+    }
+}
+
+/// Which parameters of the client's query reach the upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptParameters {
+    /// Only these; `None`: all.
+    keep: Option<Vec<String>>,
+    /// But none that the route sets itself.
+    set: Vec<String>,
+}
+
+impl KeptParameters {
+    /// Whether nothing is dropped.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        self.keep.is_none() && self.set.is_empty()
+    }
+
+    /// The parameters of a query that are kept, as they are written, in their order. Names are compared decoded.
+    pub fn of<'q>(&'q self, query: &'q str) -> impl Iterator<Item = &'q str> {
+        query.split('&').filter(|pair| !pair.is_empty()).filter(|pair| {
+            let name = decoded(pair.split_once('=').map_or(*pair, |(name, _)| name));
+            self.keep.as_ref().is_none_or(|keep| keep.contains(&name)) && !self.set.contains(&name)
+        })
     }
 }
 

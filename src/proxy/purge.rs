@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 
-use super::Ctx;
 use super::request::Refusal;
-use crate::cache::key::{UrlHash, canonical_query};
+use super::{Ctx, cache};
+use crate::cache::key::UrlHash;
 use crate::cache::purge::{Mode, Origin, Purge, Run, Scope, Tag, tags};
 use crate::exchange::{Exchange, Scheme};
 use crate::plan::{Plan, Route, Routed};
@@ -126,9 +126,9 @@ pub fn urls<'r>(
     path: &str,
     query: &str,
 ) -> Vec<UrlHash> {
-    let caching = routes.filter_map(|route| route.settings.cache.as_ref());
-    let mut urls: Vec<UrlHash> = caching
-        .map(|cache| canonical_query(query, &cache.ignored_parameters))
+    let mut urls: Vec<UrlHash> = routes
+        .filter(|route| route.settings.cache.is_some())
+        .map(|route| cache::query_of(route, query))
         .chain([query.into()])
         .map(|query| UrlHash::of(scheme.as_str(), authority, path, &query))
         .collect();

@@ -48,6 +48,29 @@ fn an_ignored_parameter_is_neither_in_the_key_nor_sent() {
 }
 
 #[test]
+fn what_a_rewrite_drops_of_the_query_is_not_in_the_key() {
+    let origin = echo("");
+    let gateway =
+        gateway(&origin, &["rewrite: { query: { keep: [city], set: { units: metric } } }", "cache: {}"]);
+    for way in BOTH {
+        let before = origin.count();
+        gateway.get(&format!("{way}/x?city=Ulm&bust=1&units=imperial"));
+        let sent = origin.last().target().to_owned();
+        assert_eq!(sent, format!("{way}/x?city=Ulm&units=metric"), "what makes the answer");
+        for query in ["?city=Ulm", "?bust=2&city=Ulm", "?city=Ulm&units=other"] {
+            assert!(is_hit(&gateway.get(&format!("{way}/x{query}"))), "{way}{query}");
+        }
+        for query in ["?city=Bonn", "?c%69ty=Ulm", ""] {
+            assert!(
+                !is_hit(&gateway.get(&format!("{way}/x{query}"))),
+                "{way}{query}: the upstream sees another"
+            );
+        }
+        assert_eq!(origin.count() - before, 4, "{way}");
+    }
+}
+
+#[test]
 fn declared_headers_make_entries_of_their_own() {
     let origin = echo("");
     let gateway = gateway(&origin, &["cache: { key: { headers: [accept-language] } }"]);

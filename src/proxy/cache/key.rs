@@ -1,5 +1,7 @@
 //! Whether a request is looked up, and under which key: declared parts of the request only, before anything is injected.
 
+use std::borrow::Cow;
+
 use blake2::{Blake2s256, Digest as _};
 use http::{HeaderMap, Method, header};
 
@@ -54,10 +56,22 @@ pub fn looks_up(route: &Route, request: Request<'_>) -> Result<(), Bypass> {
 /// A parameter that is no part of the key must not reach the upstream either, or it could spoil the entry for everybody.
 pub fn drop_ignored(route: &Route, exchange: &mut Exchange) {
     if let (Some(settings), Some(query)) = (&route.settings.cache, &exchange.query)
-        && let std::borrow::Cow::Owned(kept) = canonical_query(query, &settings.ignored_parameters)
+        && let Cow::Owned(kept) = canonical_query(query, &settings.ignored_parameters)
     {
         exchange.query = (!kept.is_empty()).then_some(kept);
     }
+}
+
+/// What of a query is part of the key: what the route sends on, and does not ignore.
+#[must_use]
+pub fn query_of<'q>(route: &Route, query: &'q str) -> Cow<'q, str> {
+    let ignored = route.settings.cache.as_ref().map_or(&[][..], |settings| &settings.ignored_parameters);
+    let kept = &route.settings.kept_parameters;
+    if kept.keeps_all() {
+        return canonical_query(query, ignored);
+    }
+    let kept = kept.of(query).collect::<Vec<_>>().join("&");
+    Cow::Owned(canonical_query(&kept, ignored).into_owned())
 }
 
 /// Hands the parts of the key of a request to `make`; `None` where the route does not cache.
@@ -77,7 +91,7 @@ pub fn with_key<T>(
     let identity = (settings.share == Some(Share::PerIdentity)).then(|| identity(&route.settings, fields));
     headers.extend(identity.as_ref().map(|digest| (IDENTITY, digest.as_slice())));
     let authority = exchange.authority();
-    let query = canonical_query(exchange.query.as_deref().unwrap_or_default(), &settings.ignored_parameters);
+    let query = query_of(route, exchange.query.as_deref().unwrap_or_default());
     let parts = KeyParts {
         route: route.name.as_str(),
         policy: route.fingerprint,

@@ -27,7 +27,7 @@ use pingora_proxy::subrequest::{BodyMode, Ctx as Errand, UserCtx};
 
 pub use fill::{Fetch, abandon, begin_store, finish_store, pin, store_chunk, validated};
 pub use invalidate::invalidate;
-pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, with_key};
+pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, query_of, with_key};
 pub use outcome::{note_outcome, note_served, status_field};
 pub use parts::{Completed, Stretch, complete, is_useless};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
@@ -47,9 +47,15 @@ enum Decision {
     /// It is answered from the store.
     Serve(Found, Outcome),
     /// The upstream is asked.
-    Fetch(Fetch),
+    Fetch(Box<Fetch>),
     /// It has failed: with others, or for want of patience.
     Fail(Fault),
+}
+
+impl Decision {
+    fn fetch(fetch: Fetch) -> Self {
+        Self::Fetch(Box::new(fetch))
+    }
 }
 
 /// Answers from the store, or asks the upstream. `true`: Pingora goes on, with the fault that `ctx` holds or on its own path.
@@ -105,7 +111,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
         // Nothing of such a request and its answer is kept, and nothing that is kept is given (RFC 9111 §5.2.1.5).
         return match asked.only_if_cached {
             true => Decision::Fail(Fault::NotCached),
-            false => Decision::Fetch(Fetch { stores: false, ..Fetch::alone(zone, key, Forward::Request) }),
+            false => Decision::fetch(Fetch { stores: false, ..Fetch::alone(zone, key, Forward::Request) }),
         };
     }
     let mut patience = Patience::begin(ctx);
@@ -144,11 +150,11 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
             return Decision::Fail(Fault::NotCached);
         }
         if lead.as_ref().is_some_and(|lead| lead.leads(&key)) {
-            return Decision::Fetch(Fetch { lead, stale, ..Fetch::whole(zone, key, why) });
+            return Decision::fetch(Fetch { lead, stale, ..Fetch::whole(zone, key, why) });
         }
         if zone.refused(&key).is_some() {
             let why = if stale.is_some() { why } else { Forward::Bypass };
-            return Decision::Fetch(Fetch::by_itself(zone, key, why, stale));
+            return Decision::fetch(Fetch::by_itself(zone, key, why, stale));
         }
         let wait = match zone.flights.join(&key) {
             Seat::Lead(taken) => {
@@ -169,7 +175,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
                 collapsed = true;
                 asked = Asked { no_cache: false, max_age: None, min_fresh: None, ..asked };
             }
-            Ok(Some(Landing::Unshared)) => return Decision::Fetch(Fetch::by_itself(zone, key, why, stale)),
+            Ok(Some(Landing::Unshared)) => return Decision::fetch(Fetch::by_itself(zone, key, why, stale)),
             Ok(Some(Landing::Failed(failure))) => {
                 // One more call where it may have been the other's request that the upstream failed at, and no third.
                 if failed || failure.is_for(&session.req_header().headers) {
@@ -196,7 +202,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
 }
 
 fn go_alone(zone: &Zone, key: CacheKey, stray: Stray) -> Decision {
-    Decision::Fetch(Fetch { stray: Some(stray), ..Fetch::alone(zone, key, Forward::UriMiss) })
+    Decision::fetch(Fetch { stray: Some(stray), ..Fetch::alone(zone, key, Forward::UriMiss) })
 }
 
 /// How long a request waits for others.
@@ -270,7 +276,7 @@ async fn refetch(session: &Session, ctx: &Ctx, mut key: CacheKey, lead: Lead) ->
             Decision::Serve(found, outcome)
         }
         stale => {
-            Decision::Fetch(Fetch { lead: Some(lead), stale, ..Fetch::whole(zone, key, Forward::Stale) })
+            Decision::fetch(Fetch { lead: Some(lead), stale, ..Fetch::whole(zone, key, Forward::Stale) })
         }
     }
 }
@@ -281,10 +287,10 @@ async fn fetched(
     session: &mut Session,
     ctx: &mut Ctx,
     route: &Route,
-    fetch: Fetch,
+    fetch: Box<Fetch>,
 ) -> pingora::Result<bool> {
     ctx.cache.outcome = Some(Outcome::new(CacheSource::Forwarded(fetch.why)));
-    ctx.cache.fetch = Some(Box::new(fetch));
+    ctx.cache.fetch = Some(fetch);
     if !held::run(gateway, session, ctx, route).await? {
         return Ok(false);
     }

@@ -80,7 +80,7 @@ pub(super) async fn decide(
     }
     let why = if stored.is_some() { Forward::Partial } else { Forward::UriMiss };
     let parted = Parted { stored, key: part_key, rest: None };
-    Some(Decision::Fetch(Fetch { parted: Some(parted), ..Fetch::alone(zone, key, why) }))
+    Some(Decision::fetch(Fetch { parted: Some(parted), ..Fetch::alone(zone, key, why) }))
 }
 
 /// Asks for what is missing, once for all who ask.
@@ -95,7 +95,7 @@ fn rest(ctx: &Ctx, key: CacheKey, part_key: CacheKey, stored: (Found, Part)) -> 
     let Seat::Lead(lead) = zone.flights.join(&key) else { return None };
     let parted = Parted { stored: Some(stored), key: part_key, rest: Some(rest) };
     let fetch = Fetch::whole(zone, key, Forward::Partial);
-    Some(Decision::Fetch(Fetch { lead: Some(lead), parted: Some(parted), ..fetch }))
+    Some(Decision::fetch(Fetch { lead: Some(lead), parted: Some(parted), ..fetch }))
 }
 
 /// The key of the part of a key.

@@ -287,7 +287,7 @@ impl<'a> Teller<'a> {
             self.decision("cache", written, words::bypass(verdict.err().unwrap_or(cache::Bypass::Off)));
             return Asking::Uncached;
         };
-        let dropped = words::ignored(settings, &self.exchange);
+        let dropped = words::ignored(route, settings, &self.exchange);
         cache::drop_ignored(route, &mut self.exchange);
         let key = cache::with_key(route, &self.exchange, &head.headers, words::key);
         let mut told = settings.explain();

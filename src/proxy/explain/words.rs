@@ -9,7 +9,7 @@ use crate::cache::key::{KeyParts, canonical_query};
 use crate::config::Percent;
 use crate::exchange::{Exchange, target};
 use crate::plan::router::{Lost, Near};
-use crate::plan::{Listener, UpstreamPlan};
+use crate::plan::{Listener, Route, UpstreamPlan};
 use crate::policy::cache::CacheSettings;
 use crate::policy::told::{counted, either, listed, span};
 use crate::policy::{Fault, Reply, Told, UpstreamKind};
@@ -202,8 +202,13 @@ pub(super) fn looked_up(key: Option<&Value>) -> String {
 }
 
 /// What of the query is no part of the key.
-pub(super) fn ignored(settings: &CacheSettings, exchange: &Exchange) -> Option<String> {
+pub(super) fn ignored(route: &Route, settings: &CacheSettings, exchange: &Exchange) -> Option<String> {
     let query = exchange.query.as_deref()?;
+    let kept = &route.settings.kept_parameters;
+    if !kept.keeps_all() && kept.of(query).count() != query.split('&').filter(|pair| !pair.is_empty()).count()
+    {
+        return Some("of the query, only what `rewrite.query` sends on is part of the key".to_owned());
+    }
     let kept = canonical_query(query, &settings.ignored_parameters);
     let patterns: Vec<String> = settings.ignored_parameters.iter().map(ToString::to_string).collect();
     (kept != query).then(|| {
