@@ -97,10 +97,12 @@ impl Head {
 
     /// The same head after a [`Shift`] of the clock.
     pub(super) fn shifted(&self, shift: Shift) -> Self {
+        // An answer that was old when it came has its epoch before it was stored; one that was renewed, after.
+        let stored_at = self.created.max(self.epoch);
         Self {
-            fresh_until: shift.of(self.fresh_until, self.epoch),
+            fresh_until: shift.of(self.fresh_until, stored_at),
             created: shift.of(self.created, self.created),
-            epoch: shift.of(self.epoch, self.epoch),
+            epoch: shift.of(self.epoch, stored_at),
             header: self.header.clone(),
             terms: self.terms.clone(),
             ..*self
