@@ -1,6 +1,6 @@
 //! `CDN-Cache-Control`, meant for caches such as this one (RFC 9213).
 
-use crate::stage::{BOTH, Stage, date, ok};
+use crate::stage::{BOTH, Stage, date, ok, status};
 
 #[test]
 fn rfc9213_2_2_the_targeted_field_counts_instead_of_cache_control_and_expires() {
@@ -80,5 +80,27 @@ fn rfc9213_2_2_cache_control_goes_on_to_those_behind_us_untouched() {
         for _ in 0..2 {
             assert_eq!(stage.get(&target).header("cache-control"), Some("no-cache"), "{way}");
         }
+    }
+}
+
+#[test]
+fn rfc9213_2_2_it_counts_for_an_error_whose_body_is_ours() {
+    let stage = Stage::new("{ ttl: 60s }");
+    for way in BOTH {
+        for directives in ["no-store", "private", "no-cache", "max-age=0"] {
+            let fields = [("CDN-Cache-Control", directives), ("Cache-Control", "max-age=60")];
+            assert!(!stage.reuses(way, status(404, &fields)), "{way}: {directives}");
+        }
+        let fields = [("CDN-Cache-Control", "max-age=60"), ("Cache-Control", "no-store")];
+        assert!(stage.reuses(way, status(404, &fields)), "{way}: the other way round");
+    }
+}
+
+#[test]
+fn rfc9110_5_3_every_line_of_cache_control_counts_for_an_error_whose_body_is_ours() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        let lines = [("Cache-Control", "max-age=60"), ("Cache-Control", "no-store")];
+        assert!(!stage.reuses(way, status(404, &lines)), "{way}");
     }
 }

@@ -1,7 +1,7 @@
 //! From the upstream's answer to the store and the client: cleaned, masked or shaped while it is held, or streamed.
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode, Version, header};
+use http::{HeaderName, Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -150,21 +150,25 @@ async fn masked(
 ) -> pingora::Result<Delivered> {
     ctx.exchange.erased.error_body += 1;
     let mut reply = Reply::problem(upstream.status, "upstream_error");
-    for name in [header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY] {
-        reply
-            .headers
-            .extend(upstream.headers.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
+    // All that decides whether it is stored, and for how long, as if the body were the upstream's.
+    let cdn_cache_control = HeaderName::from_static("cdn-cache-control");
+    for name in [header::EXPIRES, header::AGE, header::DATE, header::ALLOW, header::VARY, cdn_cache_control] {
+        let lines = upstream.headers.get_all(&name).iter();
+        reply.headers.extend(lines.map(|value| (name.clone(), value.clone())));
     }
     // Where it may be stored, it is nobody's in particular: no request id, no HTML.
-    let wants_html = ctx.exchange.wants_html && !ctx.cache.fetches_whole();
+    let may_be_stored = ctx.cache.fetch.as_ref().is_some_and(|fetch| fetch.stores);
+    let wants_html = ctx.exchange.wants_html && !may_be_stored;
     let Ok(rendered) = reply.render(wants_html, Some(route.name.as_str()), None) else {
         return fail(ctx, Fault::Internal).map(|()| Delivered::Failed);
     };
     let mut head = rendered.head;
-    if let Some(value) = upstream.headers.get(header::CACHE_CONTROL) {
-        head.insert_header(header::CACHE_CONTROL, value.clone())?;
-    } else if ctx.cache.fetches_whole() {
+    let mut said = upstream.headers.get_all(header::CACHE_CONTROL).iter().peekable();
+    if said.peek().is_some() || may_be_stored {
         head.remove_header(&header::CACHE_CONTROL);
+    }
+    for line in said {
+        head.append_header(header::CACHE_CONTROL, line.clone())?;
     }
     whole(session, ctx, route, head, rendered.body).await
 }
