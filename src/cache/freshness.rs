@@ -130,6 +130,15 @@ pub fn judge(
     Verdict::Store(meta(answer, &said, policy, (lifetime, age), windows, terms, now))
 }
 
+/// The meta of an answer that is given once and not kept: as old as it says that it is (RFC 9111 §4.2.3), and no longer fresh.
+#[must_use]
+pub fn unkept(answer: ResponseHeader, response_delay: Duration, now: SystemTime) -> CacheMeta {
+    let age = times::initial_age(&answer.headers, response_delay, now);
+    let mut meta = CacheMeta::new(now, now, 0, 0, answer);
+    meta.set_epoch_override(now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
+    meta
+}
+
 /// Removes from a head what belongs to one connection, one client or one moment: hop-by-hop fields and those that
 /// `Connection` names (RFC 9110 §7.6.1), `Set-Cookie`, `Age` (kept as the epoch of the meta) and the reports of other
 /// caches and proxies, in whose place ours stands: they tell of a fetch that is over when the answer is given again (RFC 9211 §2).
@@ -163,7 +172,8 @@ fn refusal(
 ) -> Option<Reason> {
     let headers = &answer.headers;
     let status = answer.status.as_u16();
-    let shared = said.public || said.s_maxage != Seconds::Absent;
+    // What cannot be read gives no leave.
+    let shared = said.public || said.s_maxage.known().is_some();
     // RFC 9111 §5.2.2.3: it takes back a `no-store` that is there for caches that do not know it.
     let no_store = said.unreadable || (said.no_store && !said.must_understand);
     let checks = [

@@ -128,6 +128,7 @@ impl Zone {
         key: &mut CacheKey,
         request: impl Into<Selecting<'a>>,
     ) -> Option<Found> {
+        let request = request.into();
         key.remove_variance_key();
         let first = self.look(key).await?;
         let wanted = vary::variance(first.meta.headers(), request).hash();
@@ -135,7 +136,7 @@ impl Zone {
             return Some(first);
         }
         key.set_variance_key(wanted?);
-        self.look(key).await
+        self.look(key).await.filter(|found| is_for(&found.meta, request))
     }
 
     async fn look(&'static self, key: &CacheKey) -> Option<Found> {
@@ -263,6 +264,7 @@ impl Zone {
     /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.
     pub fn peek<'a>(&self, key: &CacheKey, request: impl Into<Selecting<'a>>, now: SystemTime) -> Peeked {
         let is_refused = self.refused(key).is_some();
+        let request = request.into();
         let mut key = key.clone();
         let mut meta = self.store.peek(&key, now);
         // As the framework does: the first object says by which variant the request is answered.
@@ -271,7 +273,7 @@ impl Zone {
             && first.variance() != Some(variance)
         {
             key.set_variance_key(variance);
-            meta = self.store.peek(&key, now);
+            meta = self.store.peek(&key, now).filter(|meta| is_for(meta, request));
         }
         let stored = meta.map(|meta| Stored {
             status: meta.response_header().status.as_u16(),
@@ -322,6 +324,12 @@ impl std::fmt::Debug for Zone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Zone").field("stats", &self.stats()).finish_non_exhaustive()
     }
+}
+
+/// Whether a variant is still what its place says. A 304 may have given it another `Vary`; what its request said in those fields is not
+/// known any more.
+fn is_for(variant: &CacheMeta, request: Selecting<'_>) -> bool {
+    vary::variance(variant.headers(), request).hash() == variant.variance()
 }
 
 /// The body length that a stored head declares.

@@ -111,6 +111,21 @@ async fn a_renewed_object_keeps_its_body() {
 }
 
 #[tokio::test]
+async fn rfc9111_4_1_a_variant_that_a_304_gave_another_vary_answers_nobody() {
+    let zone = Zone::new(SETTINGS);
+    let (german, english) = (request(&[("lang", "de")]), request(&[("lang", "en")]));
+    fill(zone, &german, meta(&[("vary", "lang")]), "deutsch").await;
+    fill(zone, &english, meta(&[("vary", "lang")]), "english").await;
+    let mut key = key("/a");
+    let found = zone.find(&mut key, &english).await.expect("stored");
+    let newer = meta(&[("vary", "kind"), ("content-length", "7")]);
+    assert!(zone.renew(&key, &found.meta, &newer, zone.epoch()).await, "the same object");
+    let of_a_kind = request(&[("lang", "en"), ("kind", "x")]);
+    assert!(given(zone, &of_a_kind).await.is_none(), "it was brought by a request of no kind");
+    assert_eq!(given(zone, &german).await.as_deref(), Some(&b"deutsch"[..]), "the other stays");
+}
+
+#[tokio::test]
 async fn an_object_over_the_limit_of_its_route_is_not_stored() {
     let (zone, any) = (Zone::new(SETTINGS), request(&[]));
     let mut key = key("/a");

@@ -107,3 +107,16 @@ fn rfc9111_4_3_4_after_a_validation_the_age_is_counted_anew() {
         assert!(age(&third).is_some_and(|age| age < 10), "{way}: {:?}", third.headers);
     }
 }
+
+#[test]
+fn rfc9111_4_2_3_the_age_after_a_validation_is_the_updates_though_nothing_is_kept() {
+    let stage = Stage::new("{}");
+    for way in BOTH {
+        let validated = status(304, &[("ETag", "\"a\""), ("Cache-Control", "no-store")]);
+        let target = stage.target(way, &[stale("", &[("ETag", "\"a\"")]), validated]);
+        stage.get(&target);
+        let second = stage.get(&target);
+        assert_eq!(second.text(), "v0", "{way}: what was stored still holds");
+        assert!(age(&second).is_none_or(|age| age < 10), "{way}: {:?}", second.headers);
+    }
+}

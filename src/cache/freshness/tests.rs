@@ -231,6 +231,7 @@ fn rfc9111_3_5_forwarded_authorization_needs_leave_to_share() {
     let stored = |value| judged(200, &[("cache-control", value)], &ttl(60), &facts).map(|_| ());
     assert_eq!(stored("max-age=60"), Err(Reason::Authorization), "max-age alone");
     assert_eq!(stored("max-age=60, proxy-revalidate"), Err(Reason::Authorization), "not one of the three");
+    assert_eq!(stored("s-maxage=1.5, stale-if-error=60"), Err(Reason::Authorization), "no number, no leave");
     for value in ["public, max-age=60", "s-maxage=60", "must-revalidate, max-age=60"] {
         assert_eq!(stored(value), Ok(()), "{value}");
     }

@@ -124,7 +124,7 @@ fn judge_as(
         method_head,
         no_store: ctx.cache.asked.no_store,
         path: &ctx.exchange.path,
-        response_delay: ctx.exchange.upstream_started.map_or_else(Default::default, |began| began.elapsed()),
+        response_delay: response_delay(ctx),
     };
     let policy = Policy {
         ttl: settings.ttl,
@@ -140,6 +140,11 @@ fn judge_as(
         return Some(Verdict::Refuse(Reason::Vary));
     }
     Some(freshness::judge(head, &facts, &policy, now))
+}
+
+/// From sending the request until now.
+fn response_delay(ctx: &Ctx) -> std::time::Duration {
+    ctx.exchange.upstream_started.map_or_else(Default::default, |began| began.elapsed())
 }
 
 fn varies_by_ours(head: &ResponseHeader) -> bool {
@@ -398,7 +403,7 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
             // Good for this client, and no longer for others.
             zone.purge_key(&ctx.cache.fetch.as_ref()?.key);
             ctx.cache.refused = Some(reason.as_str());
-            *found.meta.response_header_mut() = merged;
+            found.meta = freshness::unkept(merged, response_delay(ctx), now);
             Landing::Unshared
         }
     };
