@@ -32,11 +32,11 @@ pub(super) struct Spec {
     /// Whose word counts for how long an answer is fresh.
     #[schemars(extend("default" = "respect"))]
     mode: Option<Mode>,
-    /// How long after its lifetime an old answer is still given at once, while a new one is fetched behind it (RFC 5861 §3). Default: not
-    /// at all.
+    /// How long a stale answer is still given at once, while a new one is fetched behind it, where the upstream does not say (RFC 5861 §3).
+    /// Default: not at all.
     #[schemars(example = &"5m")]
     stale_while_revalidate: Option<Timespan>,
-    /// How long after its lifetime an old answer is still given while the upstream fails (RFC 5861 §4). Default: not at all.
+    /// How long a stale answer is still given while the upstream fails, where the upstream does not say (RFC 5861 §4). Default: not at all.
     #[schemars(example = &"1h")]
     stale_if_error: Option<Timespan>,
     /// How long an answer is fresh, at most, that says when it last changed and not how long it is good for: a tenth of the time since then
@@ -200,20 +200,22 @@ impl CacheSettings {
                 told::span(most)
             ));
         }
-        words
-            .push(format!("an answer of 400 or more is fresh for at most {}", told::span(self.negative_max)));
         if let Some(window) = self.stale_while_revalidate {
             words.push(format!(
-                "for {} after that the old answer is given at once while a new one is fetched",
+                "once stale, it is still given for {}, at once, while a new one is fetched",
                 told::span(window)
             ));
         }
         if let Some(window) = self.stale_if_error {
             words.push(format!(
-                "for {} after that the old answer is given where the upstream fails",
+                "once stale, it is still given for {} where the upstream fails",
                 told::span(window)
             ));
         }
+        words.push(format!(
+            "an answer of 400 or more is fresh for at most {}, and stale for no longer",
+            told::span(self.negative_max)
+        ));
         words.extend(self.promises());
         words.extend(self.purge.as_ref().map(PurgeGrant::explain));
         let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
@@ -275,13 +277,15 @@ impl CacheSettings {
             ),
         });
         let mut never = vec!["a page under the path of a file, such as `.css`"];
-        if !self.store_set_cookie {
+        // From an `api` none comes through.
+        if self.app && !self.store_set_cookie {
             never.insert(0, "an answer with `set-cookie`");
         }
         if self.ranges == Ranges::Whole {
             never.push("a part of an answer");
         }
-        if self.share.is_none() {
+        // To an `api` neither goes without a word on sharing.
+        if self.app && self.share.is_none() {
             never.push(
                 "what a client's `authorization` or cookies brought, unless it says that it may be shared",
             );
