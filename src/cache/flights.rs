@@ -132,6 +132,12 @@ impl Flights {
         }
     }
 
+    /// Whether somebody fetches a key, for people.
+    pub fn is_under_way(&self, key: &CacheKey) -> bool {
+        let key = key.combined_bin();
+        self.shard(&key).lock().get(&key).is_some_and(|flight| flight.landing.is_some())
+    }
+
     /// Goes alone after a wait that was too long. `None`: enough others of this key are doing that.
     pub fn stray(&'static self, key: &CacheKey) -> Option<Stray> {
         let key = key.combined_bin();

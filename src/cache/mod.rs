@@ -44,12 +44,14 @@ use pingora_cache::key::CacheHashKey;
 use pingora_cache::trace::Span;
 use pingora_cache::{CacheKey, CacheMeta, MissHandler, Storage};
 
+use directives::Asked;
 use flights::Flights;
 use key::UrlHash;
 pub use pingora_cache::HitHandler;
 use purge::{Mode, Purge, Report, Run};
 use refusals::Refusals;
 pub use refusals::Refused;
+use reuse::Reuse;
 use storage::listing::{Cursor, Filter, Listed, Page};
 use storage::{FillEpoch, HeapStore, Settings, StoreStats};
 use vary::Selecting;
@@ -262,7 +264,13 @@ impl Zone {
     }
 
     /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.
-    pub fn peek<'a>(&self, key: &CacheKey, request: impl Into<Selecting<'a>>, now: SystemTime) -> Peeked {
+    pub fn peek<'a>(
+        &self,
+        key: &CacheKey,
+        request: impl Into<Selecting<'a>>,
+        asked: &Asked,
+        now: SystemTime,
+    ) -> Peeked {
         let is_refused = self.refused(key).is_some();
         let request = request.into();
         let mut key = key.clone();
@@ -279,8 +287,13 @@ impl Zone {
             status: meta.response_header().status.as_u16(),
             age_secs: meta.age().as_secs(),
             ttl_secs: status::seconds_between(now, meta.fresh_until()),
+            reuse: reuse::reuse(&meta, asked, now),
+            has_validator: validate::can_be_asked_about(meta.response_header()),
+            while_revalidate_secs: meta.stale_while_revalidate_sec().into(),
+            if_error_secs: meta.stale_if_error_sec().into(),
         });
-        Peeked { stored, is_refused }
+        let is_under_way = self.flights.is_under_way(&key);
+        Peeked { stored, is_refused, is_under_way }
     }
 
     /// Moves the times of everything that is kept, for a clock that is not the wall's. While no request is under way.
@@ -307,6 +320,8 @@ pub struct Peeked {
     pub stored: Option<Stored>,
     /// Whether the answer was found lately not to be storable, so that requests do not wait for one another.
     pub is_refused: bool,
+    /// Whether another request fetches it at the moment.
+    pub is_under_way: bool,
 }
 
 /// A stored object.
@@ -318,6 +333,22 @@ pub struct Stored {
     pub age_secs: u64,
     /// Seconds of freshness left; negative when stale.
     pub ttl_secs: i64,
+    /// How it may be used for the request.
+    pub reuse: Reuse,
+    /// Whether the upstream can be asked if it still holds.
+    pub has_validator: bool,
+    /// How long after its freshness it is given while a new one is fetched, in seconds.
+    pub while_revalidate_secs: i64,
+    /// How long after its freshness it is given where the upstream fails, in seconds.
+    pub if_error_secs: i64,
+}
+
+impl Stored {
+    /// How long from now a window is still open that begins when the answer becomes stale, in seconds; 0 when it is over.
+    #[must_use]
+    pub fn left(&self, window_secs: i64) -> i64 {
+        if window_secs == 0 { 0 } else { self.ttl_secs.saturating_add(window_secs).max(0) }
+    }
 }
 
 impl std::fmt::Debug for Zone {

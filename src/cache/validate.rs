@@ -45,6 +45,14 @@ pub fn add_validators(request: &mut RequestHeader, stored: &ResponseHeader) -> b
     validates
 }
 
+/// Whether [`add_validators`] would find something to validate by.
+#[must_use]
+pub fn can_be_asked_about(stored: &ResponseHeader) -> bool {
+    [ETAG, LAST_MODIFIED]
+        .iter()
+        .any(|name| only(&stored.headers, name).is_some_and(|value| !value.is_empty()))
+}
+
 /// Whether a 304 speaks of the stored answer by whose validators it was asked (RFC 9111 §4.3.4). If not, it must update
 /// nothing, and the request has to be made again without conditions.
 ///

@@ -14,7 +14,7 @@ use crate::cache::status::Outcome;
 use crate::exchange::Exchange;
 use crate::plan::{Plan, Route};
 use crate::policy::Fault;
-use crate::telemetry::labels::{CacheResult, LocalReason};
+use crate::telemetry::labels::{CacheResult, LocalReason, Uncacheable};
 use crate::telemetry::metrics::ActiveGuard;
 use crate::upstream::{Lease, Tried};
 
@@ -44,8 +44,8 @@ pub struct CacheFacts {
     pub result: Option<CacheResult>,
     /// Whether this answer was put into the store.
     pub stored: bool,
-    /// Why it was not, for `Cache-Status`.
-    pub refused: Option<&'static str>,
+    /// Why it was not.
+    pub refused: Option<Uncacheable>,
     /// What is said of it when the head goes out.
     pub outcome: Option<Outcome>,
     /// The names by which the upstream's answer can be purged.

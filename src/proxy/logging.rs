@@ -31,6 +31,9 @@ pub fn log(session: &mut Session, ctx: &mut Ctx) {
 /// The count and the line, also where the connection was cut and no session is left.
 pub fn finish(ctx: &mut Ctx) {
     ctx.logged = true;
+    if let (Some(route), Some(reason)) = (&ctx.route, ctx.cache.refused) {
+        route.metrics.uncacheable(reason);
+    }
     if ctx.background {
         // The errand of the cache is counted at the upstream and in the cache, not as a client's request.
         return;
@@ -108,6 +111,7 @@ fn write_line(ctx: &Ctx, duration: Duration) {
             Source::Gateway => "gateway",
         },
         cache: ctx.cache.result.map(|result| result.as_str()),
+        cache_reason: cache::reason(ctx),
         limit: limited.map(|outcome| outcome.name.as_str()),
         upstream: route.and_then(|r| r.upstream.as_ref()).map(|plan| plan.upstream.name().as_str()),
         duration,

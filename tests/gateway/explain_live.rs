@@ -131,7 +131,11 @@ fn what_is_stored_is_told_with_its_age() {
         &["HEAD", "http://app.example/kept/a", "--live", "--admin", &gateway.admin.expect("one").to_string()],
         &[],
     );
-    assert!(human.1.contains("now: an answer is stored and fresh"), "HEAD is answered from it: {}", human.1);
+    assert!(
+        human.1.contains("now: an answer is stored and fresh for 3") && human.1.contains("seconds: `hit`"),
+        "HEAD is answered from it: {}",
+        human.1
+    );
 }
 
 #[test]

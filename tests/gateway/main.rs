@@ -56,6 +56,7 @@ mod cache_stale;
 mod cache_stampede;
 mod cache_storing;
 mod cache_tls;
+mod cache_words;
 mod cases_agree;
 mod limit_concurrency;
 mod limit_rate;

@@ -39,21 +39,21 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons, for declaring a metric's labels.
+    /// All reasons, in the order in which an answer is judged: the first that applies is told.
     pub const ALL: [Self; 16] = [
+        Self::RequestNoStore,
         Self::Status,
         Self::Head,
-        Self::RequestNoStore,
         Self::ContentRange,
         Self::EventStream,
         Self::NoStore,
         Self::Private,
-        Self::NoCache,
         Self::SetCookie,
-        Self::Vary,
         Self::Authorization,
         Self::Cookie,
         Self::Deception,
+        Self::Vary,
+        Self::NoCache,
         Self::ServerError,
         Self::NoFreshness,
         Self::Stale,

@@ -439,12 +439,3 @@ fn reasons_are_distinct_tokens() {
     assert_eq!(texts.len(), Reason::ALL.len(), "no two alike");
     assert!(texts.iter().all(|t| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')), "tokens");
 }
-
-#[test]
-fn every_reason_is_explained_on_its_page() {
-    let page = include_str!("../../../docs/caching.md");
-    let told: Vec<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(told, known, "docs/caching.md, in the order of the program");
-}

@@ -23,6 +23,7 @@ use crate::cache::{Found, HitHandler, NotStored, Refused, Writer, Zone, validate
 use crate::policy::forwarding;
 use crate::proxy::Ctx;
 use crate::proxy::held::weaken_etag;
+use crate::telemetry::labels::Uncacheable;
 
 /// A call to the upstream whose answer may be stored.
 pub struct Fetch {
@@ -155,12 +156,12 @@ fn varies_by_ours(head: &ResponseHeader) -> bool {
 /// Decides whether an answer is stored, opens its place, and lets those who wait go on. `true`: chunks may follow.
 pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> bool {
     let zone = ctx.shared.zone;
-    if ctx.cache.fetch.as_ref().is_none_or(|fetch| !fetch.stores) {
+    let Some(fetch) = &ctx.cache.fetch else { return false };
+    if !fetch.stores {
+        ctx.cache.refused = Some(Uncacheable::RequestNoStore);
         return false;
     }
-    if head.status == StatusCode::PARTIAL_CONTENT
-        && ctx.cache.fetch.as_ref().is_some_and(|fetch| fetch.parted.is_some())
-    {
+    if head.status == StatusCode::PARTIAL_CONTENT && fetch.parted.is_some() {
         return begin_part(session, ctx, head).await;
     }
     let now = SystemTime::now();
@@ -215,13 +216,13 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
 /// Opens the place of a part. `true`: chunks may follow.
 async fn begin_part(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> bool {
     let Some(store) = ctx.cache.fetch.as_mut().and_then(|fetch| parts::store(fetch, head)) else {
-        ctx.cache.refused = Some(Reason::Status.as_str());
+        ctx.cache.refused = Some(Uncacheable::Status);
         return false;
     };
     let mut meta = match judge(session, ctx, &store.head, SystemTime::now()) {
         Some(Verdict::Store(meta)) => meta,
         Some(Verdict::Refuse(reason)) => {
-            ctx.cache.refused = Some(reason.as_str());
+            ctx.cache.refused = Some(reason.into());
             return false;
         }
         None => return false,
@@ -267,7 +268,7 @@ fn note_sharing(zone: &Zone, key: &CacheKey, validates: bool) {
 }
 
 fn refuse(session: &Session, ctx: &mut Ctx, status: StatusCode, reason: Reason) {
-    ctx.cache.refused = Some(reason.as_str());
+    ctx.cache.refused = Some(reason.into());
     if status.is_server_error() {
         // The others share it, instead of asking a failing upstream one by one.
         let fields = Some(digest(&session.req_header().headers));
@@ -284,7 +285,7 @@ fn refuse(session: &Session, ctx: &mut Ctx, status: StatusCode, reason: Reason) 
 fn not_stored(ctx: &mut Ctx, why: NotStored) {
     ctx.cache.stored = false;
     if why == NotStored::TooLarge {
-        ctx.cache.refused = Some("too-large");
+        ctx.cache.refused = Some(Uncacheable::TooLarge);
         if let Some(fetch) = &ctx.cache.fetch {
             ctx.shared.zone.note_refusal(&fetch.key, Refused::TooLarge);
         }
@@ -402,7 +403,7 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
         Verdict::Refuse(reason) => {
             // Good for this client, and no longer for others.
             zone.purge_key(&ctx.cache.fetch.as_ref()?.key);
-            ctx.cache.refused = Some(reason.as_str());
+            ctx.cache.refused = Some(reason.into());
             found.meta = freshness::unkept(merged, response_delay(ctx), now);
             Landing::Unshared
         }

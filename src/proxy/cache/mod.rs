@@ -28,7 +28,7 @@ use pingora_proxy::subrequest::{BodyMode, Ctx as Errand, UserCtx};
 pub use fill::{Fetch, abandon, begin_store, finish_store, pin, store_chunk, validated};
 pub use invalidate::invalidate;
 pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, query_of, with_key};
-pub use outcome::{note_outcome, note_served, status_field};
+pub use outcome::{note_outcome, note_served, reason, status_field};
 pub use parts::{Completed, Stretch, complete, is_useless};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
 
@@ -88,6 +88,10 @@ pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pin
         }
         Decision::Fetch(fetch) => fetched(gateway, session, ctx, &route, fetch).await,
         Decision::Fail(fault) => {
+            if ctx.cache.waited.is_some() {
+                let forwarded = Outcome::new(CacheSource::Forwarded(Forward::Miss));
+                ctx.cache.outcome = Some(Outcome { collapsed: true, ..forwarded });
+            }
             ctx.fault = Some(fault);
             Ok(true)
         }

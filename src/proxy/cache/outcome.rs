@@ -5,11 +5,12 @@ use std::time::SystemTime;
 use http::HeaderValue;
 use pingora::cache::CacheMeta;
 
+use crate::cache::freshness::Reason;
 use crate::cache::key::MethodClass;
 use crate::cache::status::{Forward, Outcome, Source as CacheSource, seconds_between};
 use crate::exchange::Source;
 use crate::proxy::Ctx;
-use crate::telemetry::labels::CacheResult;
+use crate::telemetry::labels::{CacheResult, Uncacheable};
 
 /// A stale answer in the place of an error.
 pub(super) fn instead_of_error(now: SystemTime, meta: &CacheMeta) -> Outcome {
@@ -27,7 +28,7 @@ pub(super) fn seconds_of(now: SystemTime, meta: &CacheMeta) -> i64 {
 
 /// In `response_filter`: what is not said yet is said before the head goes out.
 pub fn note_served(ctx: &mut Ctx) {
-    let caches = ctx.route.as_ref().is_some_and(|route| route.settings.cache.is_some());
+    let caches = caches(ctx);
     let outcome = ctx.cache.outcome.get_or_insert_with(|| {
         let why = if caches && MethodClass::of(&ctx.exchange.method).is_none() {
             Forward::Method
@@ -54,14 +55,28 @@ pub fn status_field(ctx: &Ctx) -> HeaderValue {
     };
     if matches!(outcome.source, CacheSource::Forwarded(_)) && !outcome.collapsed {
         outcome.stored = ctx.cache.stored;
-        outcome.detail = outcome.detail.or(ctx.cache.refused);
+        outcome.detail = reason(ctx);
     }
     outcome.value()
+}
+
+/// Why the answer is not stored, or why a stale one was given: `detail` and `cache_reason`.
+#[must_use]
+pub fn reason(ctx: &Ctx) -> Option<&'static str> {
+    let stand_in = ctx.cache.outcome.and_then(|outcome| outcome.detail);
+    stand_in.or(ctx.cache.refused.map(Uncacheable::as_str))
+}
+
+fn caches(ctx: &Ctx) -> bool {
+    ctx.route.as_ref().is_some_and(|route| route.settings.cache.is_some())
 }
 
 /// At the end: what the metric and the log are told.
 pub fn note_outcome(ctx: &mut Ctx) {
     if !ctx.cache.looked_up {
+        if caches(ctx) && ctx.local.is_none() && ctx.cache.outcome.is_some() {
+            ctx.cache.result = Some(CacheResult::Bypass);
+        }
         return;
     }
     if let Some(waited) = ctx.cache.waited {
@@ -80,4 +95,51 @@ pub fn note_outcome(ctx: &mut Ctx) {
         CacheSource::Forwarded(_) => CacheResult::Miss,
         CacheSource::Gateway => return,
     });
+}
+
+impl From<Reason> for Uncacheable {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Status => Self::Status,
+            Reason::Head => Self::Head,
+            Reason::RequestNoStore => Self::RequestNoStore,
+            Reason::ContentRange => Self::ContentRange,
+            Reason::EventStream => Self::EventStream,
+            Reason::NoStore => Self::NoStore,
+            Reason::Private => Self::Private,
+            Reason::NoCache => Self::NoCache,
+            Reason::SetCookie => Self::SetCookie,
+            Reason::Vary => Self::Vary,
+            Reason::Authorization => Self::Authorization,
+            Reason::Cookie => Self::Cookie,
+            Reason::Deception => Self::Deception,
+            Reason::ServerError => Self::ServerError,
+            Reason::NoFreshness => Self::NoFreshness,
+            Reason::Stale => Self::Stale,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::labels::Label;
+
+    #[test]
+    fn a_reason_is_the_same_word_everywhere() {
+        let judged = Reason::ALL.map(|reason| (Uncacheable::from(reason).as_str(), reason.as_str()));
+        assert!(judged.iter().all(|(label, judged)| label == judged), "{judged:?}");
+        let labels: Vec<&str> = Uncacheable::ALL.iter().map(|reason| reason.as_str()).collect();
+        let known: Vec<&str> = judged.iter().map(|(label, _)| *label).chain(["too-large"]).collect();
+        assert_eq!(labels, known, "each judgement has its label, and the size of a body has one more");
+    }
+    #[test]
+    fn every_reason_is_explained_on_its_page() {
+        let page = include_str!("../../../docs/caching.md");
+        let why_not = page.split("\n## ").find(|section| section.starts_with("Why not")).unwrap_or_default();
+        let told: Vec<&str> =
+            why_not.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let known: Vec<&str> = Uncacheable::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(told, known, "docs/caching.md, in the order in which an answer is judged");
+    }
 }

@@ -91,7 +91,13 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, line: &Line<'_>) {
     quoted(out, path.as_bytes(), MAX_PATH_BYTES);
     number(out, "status", u64::from(line.status));
     text(out, "source", line.source);
-    for (name, value) in [("cache", line.cache), ("limit", line.limit), ("upstream", line.upstream)] {
+    let texts = [
+        ("cache", line.cache),
+        ("cache_reason", line.cache_reason),
+        ("limit", line.limit),
+        ("upstream", line.upstream),
+    ];
+    for (name, value) in texts {
         if let Some(value) = value {
             text(out, name, value);
         }

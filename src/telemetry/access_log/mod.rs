@@ -89,6 +89,8 @@ pub struct Line<'a> {
     pub source: &'a str,
     /// What the cache said.
     pub cache: Option<&'a str>,
+    /// Why the answer was not stored, or why a stale one was given.
+    pub cache_reason: Option<&'a str>,
     /// The limit that refused.
     pub limit: Option<&'a str>,
     /// The upstream's name in the YAML.

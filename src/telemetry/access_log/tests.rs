@@ -21,6 +21,7 @@ fn line(path: &str) -> Line<'_> {
         status: 200,
         source: "upstream",
         cache: Some("miss"),
+        cache_reason: None,
         limit: None,
         upstream: Some("vendor"),
         duration: Duration::from_micros(1500),
@@ -204,11 +205,12 @@ fn every_member_of_a_line_is_in_the_documents() {
     let documents = include_str!("../../../docs/operations.md");
     let mut clock = Clock::default();
     let mut out = Vec::new();
-    let whole = Line { limit: Some("burst"), error: Some("deadline"), ..line("/") };
+    let (limit, cache_reason, error) = (Some("burst"), Some("no-store"), Some("deadline"));
+    let whole = Line { limit, cache_reason, error, ..line("/") };
     encode::line(&mut out, &mut clock, &whole);
     let told: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let members = told.as_object().expect("an object");
-    assert!(members.len() >= 19, "all members: {members:?}");
+    assert!(members.len() >= 20, "all members: {members:?}");
     for member in members.keys() {
         assert!(documents.contains(&format!("`{member}`")), "`{member}` is not in docs/operations.md");
     }

@@ -151,6 +151,8 @@ catalogue! {
 
     CacheRequestsTotal = Counter, Handles, "portcullis_cache_requests_total",
         [ROUTE, closed::<labels::CacheResult>("result")], "What the cache said to a request.";
+    CacheUncacheableTotal = Counter, Handles, "portcullis_cache_uncacheable_total",
+        [ROUTE, closed::<labels::Uncacheable>("reason")], "Answers of upstreams that were not stored, by cause.";
     CacheLockWaitSeconds = REQUEST_SECONDS, Handles, "portcullis_cache_lock_wait_seconds",
         [], "Waiting for another request that fetches the same thing.";
     CacheImpatientTotal = Counter, Registered, "portcullis_cache_impatient_total",
@@ -286,7 +288,8 @@ pub fn markdown() -> String {
 const HEADER: &str = "# Metrics\n\n\
     Generated from the catalogue in `src/telemetry/metrics/catalogue.rs`; do not edit by hand.\n\n\
     Text format 0.0.4, on the admin listener under `/metrics`. Labels are configured names or closed lists, never text of a\n\
-    request. Counters start at 0 when their name is configured; series by status code appear with the first such answer. The\n\
+    request. Counters start at 0 when their name is configured; series by status code, and by\n\
+    reason why an answer is not stored, appear with the first such answer. The\n\
     series of a removed name stay until the second reload after it. Past the cap on series (50 000) new names are counted\n\
     under `_overflow`.\n\n\
     | Name | Type | Labels | Help |\n|---|---|---|---|\n";

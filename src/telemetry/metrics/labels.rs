@@ -139,22 +139,64 @@ closed! {
 }
 
 closed! {
-    /// What the cache said (RFC 9211 speaks of the same outcomes).
+    /// What the cache said to a request of a route that caches. The access log, `explain --live` and `portcullis test` use the same words.
     CacheResult {
         /// Fresh, from the store.
         Hit => "hit",
-        /// Stale, served while it is fetched again or because the upstream failed.
+        /// Stale, served while it is fetched again, because the upstream failed, or because the client takes it.
         Stale => "stale",
-        /// Stale, and the upstream said it is still good (304).
+        /// Stored and not to be used unasked, and the upstream said that it is still good (304).
         Revalidated => "revalidated",
-        /// Not in the store, or too old there; fetched.
+        /// Not in the store, or not to be used; fetched.
         Miss => "miss",
-        /// The request or the route does not use the cache.
+        /// The cache was not asked: another method than GET and HEAD, a request with a body or for another protocol. Or known as
+        /// uncacheable, and storable after all.
         Bypass => "bypass",
         /// Waited for another request that fetched the same thing.
         Collapsed => "collapsed",
-        /// Fetched; the answer may not be stored.
+        /// Fetched, and not stored: [`Uncacheable`] says why.
         Uncacheable => "uncacheable",
+    }
+}
+
+closed! {
+    /// Why an answer was not stored: the `detail` of `Cache-Status` and `cache_reason` of the access log. `docs/caching.md` tells what
+    /// each one means.
+    Uncacheable {
+        /// `no-store` of the request, where the route listens.
+        RequestNoStore => "request-no-store",
+        /// The status is about one exchange only.
+        Status => "status",
+        /// The upstream was asked with HEAD.
+        Head => "head",
+        /// A part of a whole under a status that does not say so.
+        ContentRange => "content-range",
+        /// A stream of events, which has no end.
+        EventStream => "event-stream",
+        /// `no-store`.
+        NoStore => "no-store",
+        /// `private`.
+        Private => "private",
+        /// `Set-Cookie`.
+        SetCookie => "set-cookie",
+        /// The client's `Authorization` went upstream.
+        Authorization => "authorization",
+        /// The client's cookies went upstream.
+        Cookie => "cookie",
+        /// A page under the path of a file.
+        Deception => "deception",
+        /// `Vary` that cannot be followed.
+        Vary => "vary",
+        /// `no-cache` without a validator.
+        NoCache => "no-cache",
+        /// A 5xx that does not say for how long.
+        ServerError => "server-error",
+        /// Nobody says for how long.
+        NoFreshness => "no-freshness",
+        /// Stale on arrival.
+        Stale => "stale",
+        /// Larger than `cache.maxObject`.
+        TooLarge => "too-large",
     }
 }
 

@@ -7,7 +7,9 @@ use super::catalogue::Metric;
 use super::cells::{Count, Counts, Sharded};
 use super::histogram::{Histogram, REQUEST};
 use super::kept::Kept;
-use super::labels::{CacheResult, Label, LimitDecision, LocalReason, Method, Phase, ShapeResult, Source};
+use super::labels::{
+    CacheResult, Label, LimitDecision, LocalReason, Method, Phase, ShapeResult, Source, Uncacheable,
+};
 use super::process::ProcessMetrics;
 use super::scrape::Samples;
 use super::status::CodeCounts;
@@ -38,9 +40,12 @@ struct Cells {
     response_bytes: Count,
     local: Counts<LocalReason, { LocalReason::COUNT }>,
     cache: Counts<CacheResult, { CacheResult::COUNT }>,
+    /// Made with the first answer that is not stored: 16 cells a route and shard are much for what most routes never see.
+    uncacheable: OnceLock<Box<Reasons>>,
     shape: Counts<ShapeResult, { ShapeResult::COUNT }>,
 }
 
+type Reasons = Counts<Uncacheable, { Uncacheable::COUNT }>;
 type LimitCells = Sharded<Counts<LimitDecision, { LimitDecision::COUNT }>>;
 
 /// Everything counted under one route name. Outlives the plans that use it.
@@ -51,10 +56,10 @@ pub(super) struct RouteCells {
 }
 
 impl RouteCells {
-    /// Series of a route without limits: 31 closed counters, two of bytes, three histograms, and a dozen pairs of method and
-    /// code, which is what real routes show.
+    /// Series of a route without limits: the closed counters, two of bytes, three histograms, a dozen pairs of method and code, and
+    /// two reasons why an answer is not stored, which is what real routes show.
     pub(super) const SERIES: usize =
-        LocalReason::COUNT + CacheResult::COUNT + ShapeResult::COUNT + 2 + 3 * 18 + 12;
+        LocalReason::COUNT + CacheResult::COUNT + ShapeResult::COUNT + 2 + 3 * 18 + 12 + 2;
     /// Series of one limit.
     pub(super) const LIMIT_SERIES: usize = LimitDecision::COUNT;
 
@@ -84,6 +89,9 @@ impl RouteCells {
         samples.count(Metric::ResponseBytesTotal, &[route], &self.cells, |cells| &cells.response_bytes);
         samples.counts(Metric::LocalResponsesTotal, &[route], &self.cells, |cells| &cells.local);
         samples.counts(Metric::CacheRequestsTotal, &[route], &self.cells, |cells| &cells.cache);
+        samples.counts_seen(Metric::CacheUncacheableTotal, &[route], &self.cells, |cells| {
+            cells.uncacheable.get().map(AsRef::as_ref)
+        });
         samples.counts(Metric::ShapeResponsesTotal, &[route], &self.cells, |cells| &cells.shape);
         self.limits.each(|limit, cells| {
             samples.counts(Metric::RatelimitDecisionsTotal, &[route, limit], cells, |counts| counts);
@@ -124,6 +132,11 @@ impl RouteMetrics {
     /// Counts what the cache said.
     pub fn cache(&self, result: CacheResult) {
         self.route.cells.local().cache.add(result);
+    }
+
+    /// Counts an answer that was not stored.
+    pub fn uncacheable(&self, reason: Uncacheable) {
+        self.route.cells.local().uncacheable.get_or_init(Box::default).add(reason);
     }
 
     /// Counts what the limit at `limit_index` of the plan's list said. An index outside the list counts nothing.

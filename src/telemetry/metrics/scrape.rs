@@ -68,6 +68,25 @@ impl Samples {
         }
     }
 
+    /// Adds one sample per label that was counted, of cells that are made when they are needed; `before` are the labels before it.
+    pub(super) fn counts_seen<T, E: Label, const N: usize>(
+        &mut self,
+        metric: Metric,
+        before: &[&str],
+        shards: &Sharded<T>,
+        of: impl Fn(&T) -> Option<&Counts<E, N>>,
+    ) {
+        let mut values = before.to_vec();
+        for label in E::ALL {
+            let count = shards.sum(|shard| of(shard).map_or(0, |counts| counts.of(*label).value()));
+            if count > 0 {
+                values.push(label.as_str());
+                self.whole(metric, &values, count);
+                values.pop();
+            }
+        }
+    }
+
     /// Adds one sample per status code that was counted; its label is the last one.
     pub(super) fn codes<T>(
         &mut self,

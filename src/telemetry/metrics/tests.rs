@@ -27,7 +27,9 @@ fn names<'a>(names: &[&'a str]) -> HashSet<&'a str> {
 
 /// Creates every kind of handle and moves what appears only when moved.
 fn touch_everything(metrics: &Metrics) {
-    metrics.route("weather", &["per-client"]).finished(finished(Method::Get, 200, Source::Upstream));
+    let route = metrics.route("weather", &["per-client"]);
+    route.finished(finished(Method::Get, 200, Source::Upstream));
+    route.uncacheable(Uncacheable::NoStore);
     metrics.upstream("vendor", 1).answered(200);
     metrics.listener("public").answered(400, AnswerReason::Malformed);
     let process = metrics.process();
