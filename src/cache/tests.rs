@@ -1,5 +1,7 @@
 //! The room as a whole: found, filled, renewed, purged, in variants.
 
+mod bytes;
+
 use std::time::{Duration, SystemTime};
 
 use super::key::{KeyParts, MethodClass};

@@ -31,9 +31,9 @@ pub struct Stored {
 /// What a cache may or may not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Doubts {
-    /// It no longer has, or does not find, what could be used. Any cache may forget; this one only where the answers of one URL do not
-    /// agree by which fields they vary.
-    pub forgets: bool,
+    /// How many of those that could be used it no longer has, or does not find, the last ones first. Any cache may forget; this one only
+    /// where the answers of one URL do not agree by which fields they vary.
+    pub forgets: usize,
     /// It passes the request on as it is, although its answer might be stored: for some seconds after one that was not for sharing.
     pub goes_alone: bool,
 }
@@ -157,9 +157,11 @@ impl Cache {
         }
     }
 
-    /// What the cache may do besides what the model says.
-    pub fn doubts(&self, url: usize) -> Doubts {
-        Doubts { forgets: self.unsettled.contains(&url), goes_alone: self.unshared.contains(&url) }
+    /// The most that the cache may do otherwise.
+    pub fn doubts(&self, ask: &Ask) -> Doubts {
+        let is_unsettled = self.unsettled.contains(&ask.url);
+        let found = self.stored.iter().filter(|stored| stored.answers(&self.settings, ask)).count();
+        Doubts { forgets: if is_unsettled { found } else { 0 }, goes_alone: self.unshared.contains(&ask.url) }
     }
 
     /// One request.
@@ -184,7 +186,7 @@ impl Cache {
                 false => self.fetch(ask, wishes, origin, None, Way::Alone { stores: false }),
             };
         }
-        let found = self.select(ask).filter(|_| !doubts.forgets);
+        let found = self.select(ask, doubts.forgets);
         if let Some(found) = &found {
             match self.reuse(found, wishes) {
                 Reuse::Fresh | Reuse::Stale => return self.serve(found, ask, Source::Hit),
@@ -206,8 +208,8 @@ impl Cache {
     }
 
     /// §4.1: the last one whose selecting fields are the request's.
-    fn select(&self, ask: &Ask) -> Option<Stored> {
-        self.stored.iter().rev().find(|stored| stored.answers(&self.settings, ask)).cloned()
+    fn select(&self, ask: &Ask, forgotten: usize) -> Option<Stored> {
+        self.stored.iter().rev().filter(|stored| stored.answers(&self.settings, ask)).nth(forgotten).cloned()
     }
 
     /// Forgets what this request selects.

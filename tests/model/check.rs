@@ -34,11 +34,11 @@ pub fn step(
     got: &Got,
     calls: &[Call],
 ) -> Result<(), Difference> {
-    let doubts = model.doubts(step.ask.url);
+    let most = model.doubts(&step.ask);
     let mut first = None;
-    for forgets in [false, true] {
+    for forgets in 0..=most.forgets {
         for goes_alone in [false, true] {
-            if (forgets && !doubts.forgets) || (goes_alone && !doubts.goes_alone) {
+            if goes_alone && !most.goes_alone {
                 continue;
             }
             let mut next = model.clone();
