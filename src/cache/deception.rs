@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 /// Whether the type of an answer contradicts the ending of the path that was asked for.
 ///
 /// `path` is the normalised one. Its last segment counts that is not empty, percent-decoded, and each piece of it that another parser
-/// might take for the whole: what stands before and after `;`, `?`, `#`, `/` and bytes that are no part of a name. Only a successful answer can
+/// might take for the whole: what stands before and after `;`, `?`, `#`, `/`, a space and bytes that are no part of a name. Only a successful answer can
 /// contradict: the body of an error or of a redirect describes that error, and is rightly a page. An answer without a type, or with
 /// `application/octet-stream`, says nothing that could contradict.
 #[must_use]
@@ -79,6 +79,8 @@ impl Kind {
 }
 
 fn ending(piece: &[u8]) -> Option<Kind> {
+    // Some systems take no notice of dots at the end of a name.
+    let piece = piece.get(..=piece.iter().rposition(|byte| *byte != b'.')?)?;
     let dot = piece.iter().rposition(|byte| *byte == b'.')?;
     let ending = piece.get(dot + 1..)?;
     ENDINGS.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known.as_bytes())).map(|(_, kind)| *kind)
@@ -86,7 +88,7 @@ fn ending(piece: &[u8]) -> Option<Kind> {
 
 fn is_of_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
-        || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'@' | b'+' | b'=' | b' ')
+        || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'@' | b'+' | b'=')
         || byte >= 0x80
 }
 

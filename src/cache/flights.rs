@@ -16,7 +16,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::key::hash128;
 
 /// What became of a fetch that others wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Landing {
     /// The answer is in the store, or is being written to it: look again.
     Stored,
@@ -42,16 +42,31 @@ pub enum Landing {
 }
 
 /// A fetch that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// What its client is told.
     pub status: u16,
     /// A digest of the fields of its request, where the upstream saw them and may have failed at them; `None` where it saw nothing or said
     /// nothing.
     pub fields: Option<HashBinary>,
+    /// Whether one of those who waited has asked once more, in vain.
+    again: Arc<AtomicBool>,
 }
 
 impl Failure {
+    /// A failure that its client is told as `status`, with a digest of the fields that the upstream may have failed at.
+    #[must_use]
+    pub fn new(status: u16, fields: Option<HashBinary>) -> Self {
+        Self { status, fields, again: Arc::default() }
+    }
+
+    /// Whether another call was made for those who waited, and failed too.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        // Relaxed: it is set before the flight leaves the table, and who leads the next one has held that lock since.
+        self.again.load(Relaxed)
+    }
+
     /// Whether a request with these fields would fare no better.
     #[must_use]
     pub fn is_for(&self, fields: &HeaderMap) -> bool {
@@ -121,7 +136,7 @@ impl Flights {
         }
         let landing = Arc::new(watch::Sender::new(None));
         flight.landing = Some(landing.clone());
-        Seat::Lead(Lead { flights: self, key, landing })
+        Seat::Lead(Lead { flights: self, key, landing, again: None })
     }
 
     /// Takes the lead of a key if nobody has it.
@@ -183,9 +198,16 @@ pub struct Lead {
     flights: &'static Flights,
     key: HashBinary,
     landing: Arc<watch::Sender<Option<Landing>>>,
+    /// Of the failure that it asks again after.
+    again: Option<Arc<AtomicBool>>,
 }
 
 impl Lead {
+    /// Leads on behalf of all whom this failure did not convince.
+    pub fn after(&mut self, failure: &Failure) {
+        self.again = Some(Arc::clone(&failure.again));
+    }
+
     /// Whether it is the lead of this key.
     #[must_use]
     pub fn leads(&self, key: &CacheKey) -> bool {
@@ -198,6 +220,9 @@ impl Lead {
     }
 
     fn end(&self, landing: Landing) {
+        if let (Landing::Failed(_), Some(again)) = (&landing, &self.again) {
+            again.store(true, Relaxed);
+        }
         // Out of the table first: who comes now must not find a flight that has landed.
         self.flights.leave(self.key, |flight| {
             if flight.landing.as_ref().is_some_and(|other| Arc::ptr_eq(other, &self.landing)) {
@@ -231,7 +256,7 @@ impl Wait {
     pub async fn landing(mut self, until: Instant) -> Option<Landing> {
         let told = self.landing.wait_for(Option::is_some);
         match tokio::time::timeout_at(until.into(), told).await {
-            Ok(Ok(told)) => *told,
+            Ok(Ok(told)) => told.clone(),
             Ok(Err(_)) => Some(Landing::Lost),
             Err(_) => None,
         }
@@ -297,10 +322,10 @@ mod tests {
         let leader = lead(flights.join(&key("a")));
         let others = [wait(flights.join(&key("a"))), wait(flights.join(&key("a")))];
         drop(lead(flights.join(&key("b"))));
-        let failure = Failure { status: 503, fields: None };
-        leader.land(Landing::Failed(failure));
+        leader.land(Landing::Failed(Failure::new(503, None)));
         for other in others {
-            assert_eq!(other.landing(soon()).await, Some(Landing::Failed(failure)));
+            let Some(Landing::Failed(failure)) = other.landing(soon()).await else { panic!("it failed") };
+            assert_eq!((failure.status, failure.is_final()), (503, false));
         }
         assert!(is_empty(flights), "nothing stays");
     }
@@ -311,7 +336,7 @@ mod tests {
         let leader = lead(flights.join(&key("a")));
         let other = wait(flights.join(&key("a")));
         drop(leader);
-        assert_eq!(other.landing(soon()).await, Some(Landing::Lost));
+        assert!(matches!(other.landing(soon()).await, Some(Landing::Lost)));
         lead(flights.join(&key("a"))).land(Landing::Stored);
         assert!(is_empty(flights), "nothing stays");
     }
@@ -323,22 +348,36 @@ mod tests {
         let next = lead(flights.join(&key("a")));
         let late = wait(flights.join(&key("a")));
         next.land(Landing::Stored);
-        assert_eq!(late.landing(soon()).await, Some(Landing::Stored), "not what the first one ended with");
+        let landing = late.landing(soon()).await;
+        assert!(matches!(landing, Some(Landing::Stored)), "not what the first one ended with");
     }
 
     #[tokio::test]
     async fn a_wait_ends_in_time() {
         let flights = flights();
         let _leader = lead(flights.join(&key("a")));
-        assert_eq!(wait(flights.join(&key("a"))).landing(Instant::now()).await, None);
+        assert!(wait(flights.join(&key("a"))).landing(Instant::now()).await.is_none());
     }
 
     #[test]
     fn a_failure_is_for_requests_that_are_alike() {
         let fields = |cookie: &str| crate::cache::heads::fields(&[("accept", "*/*"), ("cookie", cookie)]);
-        let failure = Failure { status: 500, fields: Some(digest(&fields("a"))) };
+        let failure = Failure::new(500, Some(digest(&fields("a"))));
         assert!(failure.is_for(&fields("a")) && !failure.is_for(&fields("b")), "by what was sent");
-        assert!(Failure { fields: None, ..failure }.is_for(&fields("b")), "nothing was seen of it");
+        assert!(Failure::new(500, None).is_for(&fields("b")), "nothing was seen of it");
+    }
+
+    #[test]
+    fn a_call_that_fails_again_ends_it_for_all() {
+        let (flights, failure) = (flights(), Failure::new(500, None));
+        let mut again = lead(flights.join(&key("a")));
+        again.after(&failure);
+        again.land(Landing::Failed(Failure::new(500, None)));
+        assert!(failure.is_final(), "no third one");
+        let (failure, mut again) = (Failure::new(500, None), lead(flights.join(&key("a"))));
+        again.after(&failure);
+        again.land(Landing::Stored);
+        assert!(!failure.is_final(), "it was the first one's fault");
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct RequestFacts<'a> {
     pub no_store: bool,
     /// The normalised path that the client asked for; for [`deception`].
     pub path: &'a str,
+    /// The body ends where the connection does.
+    pub close_delimited: bool,
     /// The upstream was asked with HEAD, so the answer has no body to store.
     pub method_head: bool,
     /// From sending the request to receiving the head (RFC 9111 §4.2.3, `response_delay`).
@@ -182,6 +184,7 @@ fn refusal(
         (request.no_store, Reason::RequestNoStore),
         (is_a_part(headers), Reason::ContentRange),
         (is_event_stream(headers), Reason::EventStream),
+        (request.close_delimited, Reason::CloseDelimited),
         (no_store, Reason::NoStore),
         (said.private, Reason::Private),
         (sets_a_cookie(headers, said, policy, forced), Reason::SetCookie),

@@ -20,27 +20,32 @@ struct Forwarding {
     kind: UpstreamKind,
 }
 
-/// Fields, beside `x-forwarded-*`, that speak of the client's address, of the way it came by, or of another request than the one that
+/// Fields, beside `x-forwarded-*` and `x-original-*`, that speak of the client's address, of the way it came by, or of another request than the one that
 /// was routed; in lower case.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 16] = [
     "forwarded",
     "x-real-ip",
     "x-client-ip",
     "true-client-ip",
     "cf-connecting-ip",
+    "x-cluster-client-ip",
+    "front-end-https",
+    "x-url-scheme",
+    "x-scheme",
     "x-host",
-    "x-original-host",
-    "x-original-url",
+    "x-http-host-override",
     "x-rewrite-url",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    // Some servers take it for the variable that names their own proxy.
+    "proxy",
 ];
 
 /// Whether a field is ours to say, so that a client's is dropped.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || FIELDS.contains(&name)
+    name.starts_with("x-forwarded-") || name.starts_with("x-original-") || FIELDS.contains(&name)
 }
 
 /// Implied by the kind of upstream.

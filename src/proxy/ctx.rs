@@ -52,6 +52,8 @@ pub struct CacheFacts {
     pub tags: Tags,
     /// The fetch that this request makes for the cache.
     pub fetch: Option<Box<Fetch>>,
+    /// Whether the body of the upstream's answer ends where its connection does.
+    pub close_delimited: bool,
     /// How long it waited for others.
     pub waited: Option<Duration>,
 }

@@ -196,11 +196,13 @@ pub fn understand(listener: &Listener, head: &RequestHeader, exchange: &mut Exch
         head.headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes),
         head.headers.get_all(header::FORWARDED).iter().map(http::HeaderValue::as_bytes),
     );
-    if exchange.peer_is_trusted
-        && field(header::HeaderName::from_static("x-forwarded-proto")) == Some(b"https")
-    {
-        // TLS ended in front of us: for the client, this is https.
-        exchange.scheme = Scheme::Https;
+    if exchange.peer_is_trusted {
+        // What the client spoke with the proxy in front of us, whatever that speaks with us.
+        match field(header::HeaderName::from_static("x-forwarded-proto")) {
+            Some(b"https") => exchange.scheme = Scheme::Https,
+            Some(b"http") => exchange.scheme = Scheme::Http,
+            _ => {}
+        }
     }
     if exchange.peer_is_trusted
         && let Some(id) =

@@ -204,6 +204,17 @@ pub fn stock_copy_of(client: &RequestHeader) -> Result<RequestHeader, Fault> {
     Ok(head)
 }
 
+/// Takes away what `Connection` names: it ends here, so it chooses neither a key nor a variant of what others will be given.
+///
+/// # Errors
+/// [`Fault::BadTarget`] when it names what it may not.
+pub fn drop_nominated(head: &mut RequestHeader) -> Result<(), Fault> {
+    for name in nominated(head, is_protected)? {
+        head.remove_header(&name);
+    }
+    Ok(())
+}
+
 /// The fields that `Connection` names. At most ten, and none that a client must not be able to take away.
 fn nominated(
     client: &RequestHeader,

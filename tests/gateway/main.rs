@@ -46,6 +46,7 @@ mod out_streams;
 mod out_support;
 mod out_tls;
 
+mod cache_attacks;
 mod cache_bounds;
 mod cache_collapse;
 mod cache_conditions;
@@ -56,6 +57,7 @@ mod cache_stale;
 mod cache_stampede;
 mod cache_storing;
 mod cache_tls;
+mod cache_whole;
 mod cache_words;
 mod cases_agree;
 mod limit_concurrency;

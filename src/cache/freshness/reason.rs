@@ -14,6 +14,8 @@ pub enum Reason {
     ContentRange,
     /// A stream of server-sent events: made for one client as it goes on, and never whole.
     EventStream,
+    /// Nothing but the end of the connection says where the body ends (RFC 9112 §6.3): a whole one cannot be told from half of it.
+    CloseDelimited,
     /// `no-store` (RFC 9111 §5.2.2.5), or a `Cache-Control` in which it could be hidden.
     NoStore,
     /// `private` (§5.2.2.7).
@@ -40,12 +42,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which an answer is judged: the first that applies is told.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RequestNoStore,
         Self::Status,
         Self::Head,
         Self::ContentRange,
         Self::EventStream,
+        Self::CloseDelimited,
         Self::NoStore,
         Self::Private,
         Self::SetCookie,
@@ -67,6 +70,7 @@ impl Reason {
             Self::RequestNoStore => "request-no-store",
             Self::ContentRange => "content-range",
             Self::EventStream => "event-stream",
+            Self::CloseDelimited => "close-delimited",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::NoCache => "no-cache",
@@ -81,12 +85,19 @@ impl Reason {
         }
     }
 
+    /// Whether it is about who asked, and says nothing about the answer to another.
+    #[must_use]
+    pub const fn is_of_request(self) -> bool {
+        matches!(self, Self::Head | Self::RequestNoStore | Self::Authorization | Self::Cookie)
+    }
+
     /// Whether the next requests of the key do not wait for one another, for some seconds: what was said of this answer will hold for
     /// theirs. The others hold for this exchange only; a status may be a passing fault.
     #[must_use]
     pub const fn lasts(self) -> bool {
         match self {
             Self::EventStream
+            | Self::CloseDelimited
             | Self::NoStore
             | Self::Private
             | Self::NoCache

@@ -123,6 +123,7 @@ fn judge_as(
         authorization_forwarded: sent(header::AUTHORIZATION, route.settings.forwards_authorization),
         cookie_forwarded: sent(header::COOKIE, route.settings.forwards_cookies),
         method_head,
+        close_delimited: ctx.cache.close_delimited,
         no_store: ctx.cache.asked.no_store,
         path: &ctx.exchange.path,
         response_delay: response_delay(ctx),
@@ -272,7 +273,7 @@ fn refuse(session: &Session, ctx: &mut Ctx, status: StatusCode, reason: Reason) 
     if status.is_server_error() {
         // The others share it, instead of asking a failing upstream one by one.
         let fields = Some(digest(&session.req_header().headers));
-        return land(ctx, Landing::Failed(Failure { status: status.as_u16(), fields }));
+        return land(ctx, Landing::Failed(Failure::new(status.as_u16(), fields)));
     }
     if reason.lasts()
         && let Some(fetch) = &ctx.cache.fetch
@@ -374,6 +375,7 @@ async fn note_head(session: &Session, ctx: &Ctx, head: &ResponseHeader) {
                     tag_again(ctx, &mut meta, &found.meta);
                     zone.renew(&key, &found.meta, &meta, began).await;
                 }
+                Some(Verdict::Refuse(reason)) if reason.is_of_request() => {}
                 _ => drop(zone.purge_key(&key)),
             }
         }
@@ -401,8 +403,10 @@ pub async fn validated(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) 
             if is_shared && renewed { Landing::Stored } else { Landing::Unshared }
         }
         Verdict::Refuse(reason) => {
-            // Good for this client, and no longer for others.
-            zone.purge_key(&ctx.cache.fetch.as_ref()?.key);
+            if !reason.is_of_request() {
+                // Good for this client, and no longer for others.
+                zone.purge_key(&ctx.cache.fetch.as_ref()?.key);
+            }
             ctx.cache.refused = Some(reason.into());
             found.meta = freshness::unkept(merged, response_delay(ctx), now);
             Landing::Unshared

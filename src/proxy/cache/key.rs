@@ -53,12 +53,16 @@ pub fn looks_up(route: &Route, request: Request<'_>) -> Result<(), Bypass> {
     if request.upgrades { Err(Bypass::Upgrade) } else { Ok(()) }
 }
 
-/// A parameter that is no part of the key must not reach the upstream either, or it could spoil the entry for everybody.
+/// A parameter that is no part of the key must not reach the upstream either, or it could spoil the entry for everybody. Nor the mark of a
+/// query that is empty: the key does not tell it from none.
 pub fn drop_ignored(route: &Route, exchange: &mut Exchange) {
     if let (Some(settings), Some(query)) = (&route.settings.cache, &exchange.query)
         && let Cow::Owned(kept) = canonical_query(query, &settings.ignored_parameters)
     {
-        exchange.query = (!kept.is_empty()).then_some(kept);
+        exchange.query = Some(kept);
+    }
+    if route.settings.cache.is_some() && exchange.query.as_ref().is_some_and(String::is_empty) {
+        exchange.query = None;
     }
 }
 

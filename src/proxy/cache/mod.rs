@@ -69,6 +69,10 @@ pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pin
     }
     drop_ignored(&route, &mut ctx.exchange);
     ctx.cache.looked_up = true;
+    if let Err(fault) = upstream_request::drop_nominated(session.req_header_mut()) {
+        ctx.fault = Some(fault);
+        return Ok(true);
+    }
     let headers = &session.req_header().headers;
     if route.settings.cache.as_ref().is_some_and(|settings| settings.requests_honored) {
         ctx.cache.asked = Asked::read(headers);
@@ -119,7 +123,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
         };
     }
     let mut patience = Patience::begin(ctx);
-    let (mut lead, mut collapsed, mut failed): (Option<Lead>, bool, bool) = (None, false, false);
+    let (mut lead, mut collapsed, mut failed): (Option<Lead>, bool, Option<Failure>) = (None, false, None);
     for _ in 0..MAX_ROUNDS {
         let found = zone.find(&mut key, selecting(session, ctx)).await;
         let now = SystemTime::now();
@@ -153,6 +157,9 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
         if asked.only_if_cached {
             return Decision::Fail(Fault::NotCached);
         }
+        if let Some(failure) = failed.as_ref().filter(|failure| failure.is_final()) {
+            return share_failure(ctx, stale, failure.status);
+        }
         if lead.as_ref().is_some_and(|lead| lead.leads(&key)) {
             return Decision::fetch(Fetch { lead, stale, ..Fetch::whole(zone, key, why) });
         }
@@ -161,7 +168,10 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
             return Decision::fetch(Fetch::by_itself(zone, key, why, stale));
         }
         let wait = match zone.flights.join(&key) {
-            Seat::Lead(taken) => {
+            Seat::Lead(mut taken) => {
+                if let Some(failure) = &failed {
+                    taken.after(failure);
+                }
                 // Looked at once more: another may have landed since.
                 lead = Some(taken);
                 continue;
@@ -182,10 +192,10 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
             Ok(Some(Landing::Unshared)) => return Decision::fetch(Fetch::by_itself(zone, key, why, stale)),
             Ok(Some(Landing::Failed(failure))) => {
                 // One more call where it may have been the other's request that the upstream failed at, and no third.
-                if failed || failure.is_for(&session.req_header().headers) {
+                if failed.is_some() || failure.is_for(&session.req_header().headers) {
                     return share_failure(ctx, stale, failure.status);
                 }
-                failed = true;
+                failed = Some(failure);
             }
             Ok(Some(Landing::Lost)) => {}
             Ok(None) => match zone.flights.stray(&key) {
@@ -316,7 +326,7 @@ async fn fetched(
                 | Fault::UpstreamLimited { .. }
         );
         let fields = is_seen.then(|| digest(&session.req_header().headers));
-        lead.land(Landing::Failed(Failure { status: reply.status.as_u16(), fields }));
+        lead.land(Landing::Failed(Failure::new(reply.status.as_u16(), fields)));
     }
     let now = SystemTime::now();
     // A credential that is missing is a failure of ours.

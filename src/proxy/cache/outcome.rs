@@ -105,6 +105,7 @@ impl From<Reason> for Uncacheable {
             Reason::RequestNoStore => Self::RequestNoStore,
             Reason::ContentRange => Self::ContentRange,
             Reason::EventStream => Self::EventStream,
+            Reason::CloseDelimited => Self::CloseDelimited,
             Reason::NoStore => Self::NoStore,
             Reason::Private => Self::Private,
             Reason::NoCache => Self::NoCache,

@@ -30,7 +30,7 @@ pub use explanation::{
 };
 pub use live::Live;
 
-use super::{body, cache, failure, request};
+use super::{body, cache, failure, request, upstream_request};
 use crate::exchange::{Exchange, Scheme};
 use crate::plan::{Listener, Plan, Route};
 use crate::policy::reply::Body;
@@ -287,6 +287,10 @@ impl<'a> Teller<'a> {
             self.decision("cache", written, words::bypass(verdict.err().unwrap_or(cache::Bypass::Off)));
             return Asking::Uncached;
         };
+        let mut kept = head.clone();
+        // What it may not name is told of where the request would be sent.
+        let _ = upstream_request::drop_nominated(&mut kept);
+        let head = &kept;
         let dropped = words::ignored(route, settings, &self.exchange);
         cache::drop_ignored(route, &mut self.exchange);
         let key = cache::with_key(route, &self.exchange, &head.headers, words::key);

@@ -45,6 +45,13 @@ impl Connection {
         })
     }
 
+    /// Whether nothing but its end says where the body of this answer does (RFC 9112 §6.3).
+    pub fn delimits(&self, head: &ResponseHeader) -> bool {
+        self.session.as_http2().is_none()
+            && !head.headers.contains_key(header::CONTENT_LENGTH)
+            && !head.headers.contains_key(header::TRANSFER_ENCODING)
+    }
+
     /// Whether the body was read to its end.
     pub fn is_done(&mut self) -> bool {
         self.session.response_done()

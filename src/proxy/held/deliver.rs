@@ -33,6 +33,11 @@ pub async fn deliver(
     answer: Answer,
 ) -> pingora::Result<Delivered> {
     let Answer { mut head, mut connection } = answer;
+    ctx.cache.close_delimited = connection.delimits(&head) && has_body(&head, session, ctx);
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        // The chunks say how long it is, whatever else does (RFC 9112 §6.3).
+        head.remove_header(&header::CONTENT_LENGTH);
+    }
     upstream_response::note_answer(&head, ctx, route);
     if let Err(fault) = upstream_response::clean(&mut head, ctx, route) {
         drain(ctx, &mut connection).await;

@@ -173,6 +173,8 @@ closed! {
         ContentRange => "content-range",
         /// A stream of events, which has no end.
         EventStream => "event-stream",
+        /// Nothing but the end of the connection says where the body ends.
+        CloseDelimited => "close-delimited",
         /// `no-store`.
         NoStore => "no-store",
         /// `private`.
