@@ -54,6 +54,37 @@ pub fn step(
     Err(Difference { step: number, lines: first.unwrap_or_default() })
 }
 
+/// What came about in a step, for knowing what a search has been through.
+pub const SITUATIONS: [&str; 12] = [
+    "hit",
+    "stale",
+    "refreshed",
+    "validated",
+    "instead of an error",
+    "stored",
+    "206",
+    "304",
+    "412",
+    "416",
+    "502",
+    "504",
+];
+
+pub fn situations(got: &Got, calls: &[Call]) -> Vec<&'static str> {
+    let text = got.field("cache-status").unwrap_or_default();
+    let is_hit = text.contains("; hit");
+    let is_in = |situation: &&str| match *situation {
+        "hit" => is_hit,
+        "stale" => is_hit && text.contains("ttl=-"),
+        "refreshed" => is_hit && !calls.is_empty(),
+        "validated" => text.contains("fwd-status=304"),
+        "instead of an error" => text.contains("stale-if-error"),
+        "stored" => text.contains("; stored"),
+        status => status == got.status.to_string(),
+    };
+    SITUATIONS.into_iter().filter(is_in).collect()
+}
+
 fn differences(expected: &Expected, got: &Got, calls: &[Call]) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut compare = |expected: String, got: String| {

@@ -19,6 +19,8 @@ mod stage;
 mod validation;
 mod view;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -50,7 +52,7 @@ pub struct Sequence {
 }
 
 /// How many sequences there are in the suite.
-const USUAL: u32 = 80;
+const USUAL: u32 = 60;
 /// The clock is the wall's for what dates say: a machine that stops for so long spoils a sequence.
 const TOO_SLOW: Duration = Duration::from_secs(2);
 const STACK_BYTES: usize = 32 << 20;
@@ -80,11 +82,23 @@ fn search() {
             TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
         }
     };
+    let seen = Mutex::new(BTreeMap::new());
     let outcome = runner.run(&random::sequence(), |sequence| {
-        compare(&sequence).map_err(|difference| TestCaseError::fail(difference.to_string()))
+        let situations = compare(&sequence).map_err(|found| TestCaseError::fail(found.to_string()))?;
+        situations.into_iter().for_each(|situation| *seen.lock().unwrap().entry(situation).or_insert(0) += 1);
+        Ok(())
     });
     match outcome {
-        Ok(()) => {}
+        Ok(()) => {
+            let seen: BTreeMap<&str, u32> = seen.into_inner().unwrap();
+            eprintln!("{seen:?}");
+            for situation in check::SITUATIONS {
+                assert!(
+                    seen.get(situation).is_some_and(|count| *count >= 5),
+                    "too seldom: {situation}, {seen:?}"
+                );
+            }
+        }
         Err(TestError::Fail(_, sequence)) => {
             let sequence = shrink::shrink(&sequence, |less| compare(less).err().map(|found| found.step));
             let difference = compare(&sequence).err();
@@ -96,7 +110,7 @@ fn search() {
 }
 
 /// Runs a sequence through both. What happens only on a machine that stands still in between does not count.
-fn compare(sequence: &Sequence) -> Result<(), check::Difference> {
+fn compare(sequence: &Sequence) -> Result<Vec<&'static str>, check::Difference> {
     let began = Instant::now();
     match run(sequence) {
         Err(_) if began.elapsed() > TOO_SLOW => run(sequence),
@@ -104,7 +118,7 @@ fn compare(sequence: &Sequence) -> Result<(), check::Difference> {
     }
 }
 
-fn run(sequence: &Sequence) -> Result<(), check::Difference> {
+fn run(sequence: &Sequence) -> Result<Vec<&'static str>, check::Difference> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     // Dates have whole seconds.
@@ -113,12 +127,14 @@ fn run(sequence: &Sequence) -> Result<(), check::Difference> {
     runtime.block_on(async {
         let stage = Stage::new(&sequence.settings, folder.path(), epoch);
         let mut model = Cache::new(&sequence.settings, epoch);
+        let mut situations = Vec::new();
         for (number, step) in sequence.steps.iter().enumerate() {
             stage.pass(step.pass);
             model.pass(step.pass);
             let (got, calls) = stage.step(&step.ask, &step.origin, number).await;
             check::step(&mut model, step, number, &got, &calls)?;
+            situations.extend(check::situations(&got, &calls));
         }
-        Ok(())
+        Ok(situations)
     })
 }
