@@ -415,3 +415,49 @@ fn a_failing_origin_is_asked_twice_where_the_requests_differ() {
     assert!(statuses(&mut clients).iter().all(|status| *status >= 500));
     assert_eq!(origin.count(), 2, "once more, to see whether it was the request");
 }
+
+#[test]
+fn hints_to_a_client_that_is_gone_end_no_fetch() {
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let doors = gates.clone();
+    let origin = Origin::start(move |_| {
+        let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n".to_vec();
+        let answer = response_bytes(200, &[("Cache-Control", "max-age=60")], b"shared");
+        Reply::Steps(doors.iter().cloned().zip([hint.clone(), hint, answer]).collect())
+    });
+    let gateway = gateway(&origin, &["cache: {}"]);
+    let mut clients = crowd(&gateway, &origin, |_| begin(&gateway, "/app/x"));
+    drop(clients.remove(0));
+    for gate in &gates {
+        gate.open();
+        // The first hint is what the gone client's side answers with a reset.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for client in &mut clients {
+        assert_eq!(client.read("GET").text(), "shared");
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn the_ceiling_of_the_route_holds_for_what_is_not_shared() {
+    for way in BOTH {
+        let gate = Gate::new();
+        let origin = gated(&gate, |_| response_bytes(200, &[("Cache-Control", "no-store")], b"mine"));
+        let gateway = gateway(&origin, &["cache: {}", "concurrency: { max: 10 }"]);
+        let target = format!("{way}/x");
+        let mut clients = vec![begin(&gateway, &target)];
+        eventually!(origin.count() == 1, "{way}: the first asks");
+        clients.extend((1..CROWD).map(|_| begin(&gateway, &target)));
+        let refused = "portcullis_local_responses_total{route=\"ROUTE\",reason=\"concurrency\"}"
+            .replace("ROUTE", &way[1..]);
+        eventually!(
+            gateway.metric(&refused) == (CROWD - 10) as f64,
+            "{way}: who waits for another has a place too"
+        );
+        gate.open();
+        let statuses = statuses(&mut clients);
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 10, "{way}: {statuses:?}");
+        assert_eq!(origin.count(), 10, "{way}: and no more");
+    }
+}

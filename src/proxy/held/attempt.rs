@@ -238,7 +238,11 @@ async fn pass_interim(
         return Ok(());
     }
     upstream_response::clean(&mut head, ctx, route)?;
-    session.write_response_header(Box::new(head), false).await.map_err(|_| Fault::ClientGone)
+    match session.write_response_header(Box::new(head), false).await {
+        // What others wait for is fetched without the one that asked.
+        Err(_) if !ctx.cache.fetches_whole() => Err(Fault::ClientGone),
+        _ => Ok(()),
+    }
 }
 
 /// A copy without the map of original letter case: names are compared without it (RFC 9110 §5.1), a stored head has none, and each
