@@ -84,3 +84,26 @@ fn what_cannot_be_stored_says_why_where_the_client_forbids_it() {
     let answer = gateway.request("GET", "/api/kept", &[("Cache-Control", "no-store")], b"");
     assert_eq!(cache_status(&answer), "portcullis; fwd=request; detail=request-no-store");
 }
+
+#[test]
+fn explain_tells_of_a_part_that_it_is_asked_for_as_one() {
+    let origin = origin();
+    let gateway = Gateway::start(
+        &yaml(&origin, &["cache: {}"])
+            .replace("upstream: web\n    cache: {}", "upstream: web\n    cache: { ranges: combine }"),
+    );
+    let sent = |way: &str| {
+        let asked = format!(
+            "{{\"method\": \"GET\", \"url\": \"http://app.example/{way}/kept\", \"headers\": [[\"Range\", \"bytes=0-0\"]]}}"
+        );
+        gateway.admin_post("/explain", &asked).json()["outcome"]["sent"]["fields"].clone()
+    };
+    let has_range = |fields: Value| {
+        let fields = fields.as_array().cloned().unwrap_or_default();
+        fields.iter().any(|field| field[0] == "range" || field["name"] == "range")
+    };
+    assert!(has_range(sent("app")), "parts are kept: {}", sent("app"));
+    assert!(!has_range(sent("api")), "the whole is asked for: {}", sent("api"));
+    let answer = gateway.request("GET", "/app/kept", &[("Range", "bytes=0-0")], b"");
+    assert_eq!(origin.last().header("range"), Some("bytes=0-0"), "and so it is: {answer:?}");
+}

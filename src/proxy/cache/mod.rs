@@ -29,7 +29,7 @@ pub use fill::{Fetch, abandon, begin_store, finish_store, pin, store_chunk, vali
 pub use invalidate::invalidate;
 pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, query_of, with_key};
 pub use outcome::{note_outcome, note_served, reason, status_field};
-pub use parts::{Completed, Stretch, complete, is_useless};
+pub use parts::{Completed, Stretch, asks_for_part, complete, is_useless};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
 
 use super::held::attempt::while_client_waits;

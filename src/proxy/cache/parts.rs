@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pingora::cache::CacheKey;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -47,10 +47,7 @@ pub(super) async fn decide(
     route: &Route,
     whole: &CacheKey,
 ) -> Option<Decision> {
-    let settings = route.settings.cache.as_ref()?;
-    // What is shaped or searched must be whole.
-    let keeps = settings.ranges == Ranges::Combine && settings.app && route.settings.json.is_none();
-    if !keeps || ctx.exchange.method != Method::GET || ctx.cache.asked.no_store {
+    if !keeps(route, &ctx.exchange.method) || ctx.cache.asked.no_store {
         return None;
     }
     let zone = ctx.shared.zone;
@@ -81,6 +78,20 @@ pub(super) async fn decide(
     let why = if stored.is_some() { Forward::Partial } else { Forward::UriMiss };
     let parted = Parted { stored, key: part_key, rest: None };
     Some(Decision::fetch(Fetch { parted: Some(parted), ..Fetch::alone(zone, key, why) }))
+}
+
+/// Whether parts are kept of an answer to this method.
+fn keeps(route: &Route, method: &Method) -> bool {
+    let Some(settings) = &route.settings.cache else { return false };
+    // What is shaped or searched must be whole.
+    let combines = settings.ranges == Ranges::Combine && settings.app && route.settings.json.is_none();
+    combines && method == Method::GET
+}
+
+/// Whether a request is sent upstream as it asks: for one part, where those are kept and nothing is stored as a whole.
+#[must_use]
+pub fn asks_for_part(route: &Route, method: &Method, fields: &HeaderMap) -> bool {
+    keeps(route, method) && ranges::is_one(fields)
 }
 
 /// Asks for what is missing, once for all who ask.

@@ -31,6 +31,7 @@ pub use explanation::{
 pub use live::Live;
 
 use super::{body, cache, failure, request, upstream_request};
+use crate::cache::directives;
 use crate::exchange::{Exchange, Scheme};
 use crate::plan::{Listener, Plan, Route};
 use crate::policy::reply::Body;
@@ -302,8 +303,11 @@ impl<'a> Teller<'a> {
             data.insert("key".into(), key.unwrap_or_default());
         }
         let whole = self.live.is_none_or(|live| live.stored(route, &self.exchange, head, &mut told));
+        let stored = told.now["stored"] == true;
         self.decision("cache", written, told);
-        if whole { Asking::Whole } else { Asking::Alone }
+        let part = !stored && cache::asks_for_part(route, &head.method, &head.headers);
+        let alone = part || (settings.requests_honored && directives::Asked::read(&head.headers).no_store);
+        if whole && !alone { Asking::Whole } else { Asking::Alone }
     }
 
     /// Where it goes.
