@@ -20,7 +20,7 @@ enum Piece {
 }
 
 impl TagTemplate {
-    /// The tag for one exchange. `None` where what the client's path puts into it makes it longer than [`MAX_BYTES`]: no purge could name
+    /// The tag for one exchange. `None` where what the client's path puts into it makes it longer than `MAX_BYTES`: no purge could name
     /// it either.
     #[must_use]
     pub fn tag(&self, exchange: &Exchange) -> Option<Box<str>> {
