@@ -311,6 +311,12 @@ impl Cache {
     fn validated(&mut self, ask: &Ask, mut found: Stored, update: &Fields) -> Shown {
         let vary = found.fields.vary.clone();
         found.fields = merged(&found.fields, update);
+        let date = found.fields.date.unwrap_or(0);
+        if freshness::is_for_who_asks(&self.settings, ask, found.status, &found.fields) {
+            // It is about this client, and says nothing of what others are given.
+            found.terms.born = self.now - (-date).max(found.fields.age.unwrap_or(0)).max(0);
+            return self.serve(&found, ask, Source::Asked { is_stored: false });
+        }
         if found.fields.vary != vary {
             self.unsettled.insert(ask.url);
         }
@@ -322,7 +328,6 @@ impl Cache {
             None => {
                 // Good for this client, and then forgotten, maybe with its variants.
                 self.unsettled.insert(ask.url);
-                let date = found.fields.date.unwrap_or(0);
                 found.terms.born = self.now - (-date).max(found.fields.age.unwrap_or(0)).max(0);
                 found
             }

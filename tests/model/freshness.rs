@@ -117,6 +117,16 @@ pub fn judge(settings: &Settings, ask: &Ask, status: u16, fields: &Fields, now: 
     is_of_use.then_some(Judged { born, lifetime, while_revalidate, if_error, validates: false, never_stale })
 }
 
+/// Whether an answer is not for others because of who asked, and for no other reason that forbids it.
+pub fn is_for_who_asks(settings: &Settings, ask: &Ask, status: u16, fields: &Fields) -> bool {
+    let anybody = Ask { authorization: None, cookie: false, ..ask.clone() };
+    // Where it would be stored is another matter.
+    let anywhere = Fields { vary: None, ..fields.clone() };
+    let is_forced = settings.overrides_upstream() && is_plain(status);
+    let may = |ask: &Ask| may_be_stored(settings, ask, status, &anywhere, is_forced);
+    !may(ask) && may(&anybody)
+}
+
 fn may_be_stored(settings: &Settings, ask: &Ask, status: u16, fields: &Fields, is_forced: bool) -> bool {
     let said = Said::of(fields);
     let must_understand = said.has(Directive::MustUnderstand);
