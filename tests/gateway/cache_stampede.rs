@@ -343,6 +343,8 @@ fn who_has_waited_too_long_goes_alone_and_only_a_few_of_them() {
     eventually!(origin.count() == 9, "some go alone, not {}", origin.count());
     let series = "portcullis_cache_impatient_total{then=\"alone\"}";
     eventually!(gateway.metric(series) == 8.0, "counted: {}", gateway.metric(series));
+    // Until the last of them has lost patience too.
+    std::thread::sleep(Duration::from_secs(1));
     gate.open();
     assert_eq!(statuses(&mut clients), [200; CROWD], "the others waited on");
     assert_eq!(origin.count(), 9, "and did not ask");
@@ -460,4 +462,42 @@ fn the_ceiling_of_the_route_holds_for_what_is_not_shared() {
         assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 10, "{way}: {statuses:?}");
         assert_eq!(origin.count(), 10, "{way}: and no more");
     }
+}
+
+#[test]
+fn nothing_is_fetched_for_nobody() {
+    const HUGE: usize = 64 << 20;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let origin = Origin::start(move |request| {
+        if request.header("range").is_some() {
+            return response(
+                206,
+                &[("Content-Range", "bytes 0-0/67108864"), ("Content-Type", "image/png")],
+                b"x",
+            );
+        }
+        let (count, head) = (
+            count.clone(),
+            format!("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {HUGE}\r\n\r\n"),
+        );
+        Reply::Upgrade(
+            head.into_bytes(),
+            Box::new(move |mut socket| {
+                use std::io::Write as _;
+                while socket.write_all(&[b'x'; 65536]).is_ok() {
+                    count.fetch_add(65536, Ordering::SeqCst);
+                }
+            }),
+        )
+    });
+    let gateway = gateway(&origin, &["cache: { ttl: 60s }"]);
+    for (n, way) in BOTH.iter().enumerate() {
+        let part = gateway.request("GET", &format!("{way}/{n}"), &[("Range", "bytes=0-0")], b"");
+        assert_eq!((part.status, part.text().as_str()), (206, "x"), "{way}: {part:?}");
+        assert_eq!(gateway.request("HEAD", &format!("{way}/head"), &[], b"").status, 200, "{way}");
+        let active = format!("portcullis_upstream_requests_active{{upstream=\"{}\"}}", ["vendor", "web"][n]);
+        eventually!(gateway.metric(&active) == 0.0, "{way}: the upstream is let go");
+    }
+    assert!(sent.load(Ordering::SeqCst) < HUGE, "{} bytes for nobody", sent.load(Ordering::SeqCst));
 }

@@ -294,6 +294,13 @@ fn not_stored(ctx: &mut Ctx, why: NotStored) {
     land(ctx, Landing::Unshared);
 }
 
+/// From now on the upstream is asked what the client asks, for the client alone.
+pub fn ask_as_client(ctx: &mut Ctx) {
+    if let Some(fetch) = ctx.cache.fetch.as_mut() {
+        (fetch.whole, fetch.stores, fetch.stale) = (false, false, None);
+    }
+}
+
 /// To be held as long as somebody has pieces of what is being stored: they count as memory of the cache.
 pub async fn pin(ctx: &Ctx) -> Option<HitHandler> {
     let fetch = ctx.cache.fetch.as_ref()?;

@@ -25,7 +25,7 @@ use pingora::cache::CacheKey;
 use pingora_proxy::Session;
 use pingora_proxy::subrequest::{BodyMode, Ctx as Errand, UserCtx};
 
-pub use fill::{Fetch, abandon, begin_store, finish_store, pin, store_chunk, validated};
+pub use fill::{Fetch, abandon, ask_as_client, begin_store, finish_store, pin, store_chunk, validated};
 pub use invalidate::invalidate;
 pub use key::{Bypass, IDENTITY, Request, drop_ignored, looks_up, query_of, with_key};
 pub use outcome::{note_outcome, note_served, reason, status_field};
@@ -122,7 +122,7 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
             false => Decision::fetch(Fetch { stores: false, ..Fetch::alone(zone, key, Forward::Request) }),
         };
     }
-    let mut patience = Patience::begin(ctx);
+    let (mut patience, mut stray) = (Patience::begin(ctx), None);
     let (mut lead, mut collapsed, mut failed): (Option<Lead>, bool, Option<Failure>) = (None, false, None);
     for _ in 0..MAX_ROUNDS {
         let found = zone.find(&mut key, selecting(session, ctx)).await;
@@ -163,6 +163,9 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
         if lead.as_ref().is_some_and(|lead| lead.leads(&key)) {
             return Decision::fetch(Fetch { lead, stale, ..Fetch::whole(zone, key, why) });
         }
+        if let Some(stray) = stray.take() {
+            return go_alone(zone, key, stray);
+        }
         if zone.refused(&key).is_some() {
             let why = if stale.is_some() { why } else { Forward::Bypass };
             return Decision::fetch(Fetch::by_itself(zone, key, why, stale));
@@ -199,14 +202,15 @@ async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Deci
             }
             Ok(Some(Landing::Lost)) => {}
             Ok(None) => match zone.flights.stray(&key) {
-                Some(stray) => return go_alone(zone, key, stray),
+                // Looked at once more: the other may have landed by now.
+                Some(taken) => stray = Some(taken),
                 // A call more would not be faster: this one is waited for as long as one may take.
                 None if patience.prolong() => {}
                 None => break,
             },
         }
     }
-    match zone.flights.stray(&key) {
+    match stray.or_else(|| zone.flights.stray(&key)) {
         Some(stray) => go_alone(zone, key, stray),
         None => {
             zone.flights.note_refused();

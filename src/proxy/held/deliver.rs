@@ -132,7 +132,7 @@ fn has_body(head: &ResponseHeader, session: &Session, ctx: &Ctx) -> bool {
 }
 
 /// Reads what is left of an answer that does not pass, for the sake of the connection. The client does not wait long for that.
-async fn drain(ctx: &Ctx, connection: &mut Connection) {
+pub(super) async fn drain(ctx: &Ctx, connection: &mut Connection) {
     let all = async {
         let mut read = 0;
         while read <= DRAIN_MAX_BYTES && !connection.is_done() {

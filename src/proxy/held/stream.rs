@@ -17,7 +17,7 @@ use pingora_proxy::Session;
 use tokio::sync::mpsc;
 
 use super::attempt::{Connection, while_client_waits};
-use super::deliver::release;
+use super::deliver::{drain, release};
 use super::{Delivered, erase, error};
 use crate::policy::Fault;
 use crate::proxy::cache::{Parts, Stretch, View};
@@ -136,6 +136,11 @@ impl Client {
         }
     }
 
+    /// Whether it needs nothing more of the body.
+    fn has_all(&self) -> bool {
+        self.answered || self.bodiless || self.range.as_ref().is_some_and(|range| self.at >= range.end)
+    }
+
     async fn end(mut self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Delivered> {
         ctx.response_bytes += self.sent_bytes;
         if self.state.is_ok() && !self.answered {
@@ -169,6 +174,11 @@ pub(super) async fn stream(
     mut pieces: Pieces<'_>,
 ) -> pingora::Result<Delivered> {
     let filling = cache::begin_store(session, ctx, &head).await;
+    if !filling && is_waste(session, ctx, &head) {
+        release(gateway, ctx, pieces.connection).await;
+        cache::ask_as_client(ctx);
+        return Ok(Delivered::AskAgain);
+    }
     let mut client = client_of(session, ctx, head).await?;
     if filling {
         // Until the client has what is stored, it counts as memory of the cache.
@@ -182,16 +192,32 @@ pub(super) async fn stream(
     } else {
         client.begin(session).await;
     }
-    while client.state.is_ok() && !client.answered {
+    while client.state.is_ok() && !client.has_all() {
         match while_client_waits(session, ctx.background, pieces.next(ctx)).await.and_then(|next| next) {
             Ok(Some(piece)) => client.take(session, piece).await,
             Ok(None) => break,
             Err(fault) => return client.cut(session, ctx, fault),
         }
     }
+    if client.state.is_ok() {
+        drain(ctx, &mut pieces.connection).await;
+    }
     release(gateway, ctx, pieces.connection).await;
     client.end(session, ctx).await
 }
+
+/// Whether the whole was asked for the sake of the store, which does not take it, and the client wants a part: the upstream would send the
+/// rest for nobody.
+fn is_waste(session: &Session, ctx: &Ctx, head: &ResponseHeader) -> bool {
+    let length = || head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+    ctx.cache.fetches_whole()
+        && !ctx.background
+        && session.req_header().headers.contains_key(header::RANGE)
+        && length().is_none_or(|length| length > WASTE_MAX_BYTES)
+}
+
+/// How much is read for nobody rather than asking twice.
+const WASTE_MAX_BYTES: u64 = 1 << 20;
 
 /// What this client gets of a whole answer.
 async fn client_of(
