@@ -39,11 +39,15 @@ pub fn note_received(head: &mut ResponseHeader, now: SystemTime) -> pingora::Res
 /// # Errors
 /// When a field cannot be written.
 pub fn keep(head: &mut ResponseHeader, ctx: &Ctx) -> pingora::Result<()> {
-    let date = moment(&head.headers);
+    let (date, now) = (moment(&head.headers), SystemTime::now());
+    if date.is_some_and(|date| now.duration_since(date).is_ok_and(|past| past < DATE_TICK)) {
+        // The framework will write the same.
+        return Ok(());
+    }
     if ctx.shared.door.keeps_date() {
         ctx.shared.door.keep_date(date);
     } else if let Some(date) = date
-        && let Some(age) = age(&head.headers, date, SystemTime::now(), ctx.exchange.received.elapsed())
+        && let Some(age) = age(&head.headers, date, now, ctx.exchange.received.elapsed())
     {
         head.insert_header(header::AGE, age)?;
     }

@@ -64,10 +64,23 @@ impl Decision {
 /// When the connection of the client must be cut.
 pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
     let Some(route) = ctx.route.clone() else { return Ok(true) };
-    if !looks(session, ctx, &route) {
-        return held::run(gateway, session, ctx, &route).await;
+    // Boxed where they are entered: the framework allocates the future of this hook for every request, also for those that need none of it.
+    if looks(session, ctx, &route) {
+        return Box::pin(looked_up(gateway, session, ctx, &route)).await;
     }
-    drop_ignored(&route, &mut ctx.exchange);
+    if !held::takes(session, ctx, &route) {
+        return Ok(true);
+    }
+    Box::pin(held::run(gateway, session, ctx, &route)).await
+}
+
+async fn looked_up(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Route,
+) -> pingora::Result<bool> {
+    drop_ignored(route, &mut ctx.exchange);
     ctx.cache.looked_up = true;
     if let Err(fault) = upstream_request::drop_nominated(session.req_header_mut()) {
         ctx.fault = Some(fault);
@@ -77,10 +90,10 @@ pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pin
     if route.settings.cache.as_ref().is_some_and(|settings| settings.requests_honored) {
         ctx.cache.asked = Asked::read(headers);
     }
-    let Some(key) = with_key(&route, &ctx.exchange, headers, |parts| parts.key()) else { return Ok(true) };
+    let Some(key) = with_key(route, &ctx.exchange, headers, |parts| parts.key()) else { return Ok(true) };
     let decision = match errand(session) {
         Some(lead) => refetch(session, ctx, key, lead).await,
-        None => match parts::decide(session, ctx, &route, &key).await {
+        None => match Box::pin(parts::decide(session, ctx, route, &key)).await {
             Some(decision) => decision,
             None => decide(session, ctx, key).await,
         },
@@ -90,7 +103,7 @@ pub async fn run(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> pin
             ctx.cache.outcome = Some(outcome);
             serve(session, ctx, found).await.map(|()| false)
         }
-        Decision::Fetch(fetch) => fetched(gateway, session, ctx, &route, fetch).await,
+        Decision::Fetch(fetch) => Box::pin(fetched(gateway, session, ctx, route, fetch)).await,
         Decision::Fail(fault) => {
             if ctx.cache.waited.is_some() {
                 let forwarded = Outcome::new(CacheSource::Forwarded(Forward::Miss));

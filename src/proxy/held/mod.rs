@@ -52,9 +52,6 @@ pub async fn run(
     ctx: &mut Ctx,
     route: &Route,
 ) -> pingora::Result<bool> {
-    if !takes(session, ctx, route) {
-        return Ok(true);
-    }
     loop {
         let answer = match attempt::until_answered(gateway, session, ctx, route).await {
             Ok(answer) => answer,
