@@ -74,6 +74,11 @@ pub(super) struct Directives {
 }
 
 impl Directives {
+    /// Whether an answer says that everybody may have it, whoever asked: `public`, or `s-maxage` that can be read (RFC 9111 §3.5).
+    pub(super) fn is_for_all(&self) -> bool {
+        self.public || self.s_maxage.known().is_some()
+    }
+
     /// Reads what an answer says to a cache like this one: `CDN-Cache-Control` where it is there and valid, else all `Cache-Control`
     /// lines. Allocates only for field lists and the targeted field.
     pub(super) fn read(headers: &HeaderMap) -> Self {

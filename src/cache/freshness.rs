@@ -175,7 +175,7 @@ fn refusal(
     let headers = &answer.headers;
     let status = answer.status.as_u16();
     // What cannot be read gives no leave.
-    let shared = said.public || said.s_maxage.known().is_some();
+    let shared = said.is_for_all();
     // RFC 9111 §5.2.2.3: it takes back a `no-store` that is there for caches that do not know it.
     let no_store = said.unreadable || (said.no_store && !said.must_understand);
     let checks = [

@@ -53,6 +53,26 @@ fn a_stale_answer_is_given_at_once_and_refreshed_once_behind_it() {
 }
 
 #[test]
+fn who_could_not_be_stored_causes_no_refresh() {
+    let origin = Origin::start(|request| {
+        let fresh = if request.target().contains("all") { "public, max-age=0" } else { "max-age=0" };
+        response(200, &[("Cache-Control", fresh)], request.header("cookie").unwrap_or("nobody").as_bytes())
+    });
+    let gateway = gateway(&origin, &["cache: { staleWhileRevalidate: 1h }"]);
+    let ask = |target: &str| gateway.request("GET", target, &[("Cookie", "a=1")], b"");
+    gateway.get("/app/mine");
+    for _ in 0..3 {
+        let answer = ask("/app/mine");
+        assert!(is_stale(&answer) && answer.text() == "nobody", "given what is there: {answer:?}");
+    }
+    assert!(is_stale(&gateway.get("/app/mine")), "and who could be");
+    eventually!(origin.count() == 2, "brings a new one");
+    gateway.get("/app/all");
+    assert!(is_stale(&ask("/app/all")), "where everybody may have it");
+    eventually!(origin.count() == 4, "a cookie is no hindrance");
+}
+
+#[test]
 fn a_refresh_is_charged_to_nobodys_limit_and_counted_as_no_request() {
     for way in BOTH {
         let count = AtomicUsize::new(0);

@@ -192,8 +192,10 @@ impl Cache {
                 Reuse::Fresh | Reuse::Stale => return self.serve(found, ask, Source::Hit),
                 Reuse::WhileRevalidate => {
                     let shown = self.serve(found, ask, Source::Hit);
-                    // RFC 5861 §3: behind the answer, with what was found.
-                    let _ = self.fetch(ask, wishes, origin, Some(found.clone()), Way::Whole);
+                    // RFC 5861 §3: behind the answer, with what was found; not for who could not be stored.
+                    if !freshness::is_for_who_asks(&self.settings, ask, found.status, &found.fields) {
+                        let _ = self.fetch(ask, wishes, origin, Some(found.clone()), Way::Whole);
+                    }
                     return shown;
                 }
                 Reuse::Validate => {}

@@ -149,6 +149,12 @@ fn response_delay(ctx: &Ctx) -> std::time::Duration {
     ctx.exchange.upstream_started.map_or_else(Default::default, |began| began.elapsed())
 }
 
+/// Whether an answer of this head would not be stored because of who asks.
+pub(super) fn is_for_who_asks(session: &Session, ctx: &Ctx, head: &ResponseHeader) -> bool {
+    let verdict = judge_as(session, ctx, head, SystemTime::now(), false);
+    matches!(verdict, Some(Verdict::Refuse(Reason::Authorization | Reason::Cookie)))
+}
+
 fn varies_by_ours(head: &ResponseHeader) -> bool {
     let names = head.headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
     names.flat_map(|line| line.split(',')).any(|name| forwarding::is_ours(&name.trim().to_ascii_lowercase()))

@@ -10,6 +10,7 @@
 //!
 //! The rules are `cache`'s; here they are asked at the right moment. `key` has the functions that `explain` calls too.
 
+mod decide;
 mod fill;
 mod invalidate;
 mod key;
@@ -18,7 +19,7 @@ mod parts;
 mod serve;
 
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use http::StatusCode;
 use pingora::cache::CacheKey;
@@ -32,9 +33,8 @@ pub use outcome::{note_outcome, note_served, reason, status_field};
 pub use parts::{Completed, Stretch, asks_for_part, complete, is_useless};
 pub use serve::{Parts, View, part_of, parts_of, precondition_failed, serve, view};
 
-use super::held::attempt::while_client_waits;
 use super::{Ctx, Gateway, failure, held, upstream_request};
-use crate::cache::flights::{Failure, Landing, Lead, MAX_ROUNDS, PATIENCE, Seat, Stray, digest};
+use crate::cache::flights::{Failure, Landing, Lead, digest};
 use crate::cache::reuse::{Reuse, may_stand_in, reuse};
 use crate::cache::status::{Forward, Outcome, Source as CacheSource};
 use crate::cache::vary::Selecting;
@@ -95,7 +95,7 @@ async fn looked_up(
         Some(lead) => refetch(session, ctx, key, lead).await,
         None => match Box::pin(parts::decide(session, ctx, route, &key)).await {
             Some(decision) => decision,
-            None => decide(session, ctx, key).await,
+            None => decide::decide(session, ctx, key).await,
         },
     };
     match decision {
@@ -122,157 +122,6 @@ fn looks(session: &mut Session, ctx: &Ctx, route: &Route) -> bool {
         upgrades: session.is_upgrade_req(),
     };
     looks_up(route, request).is_ok()
-}
-
-/// Decides, after as many waits as it takes.
-async fn decide(session: &mut Session, ctx: &mut Ctx, mut key: CacheKey) -> Decision {
-    let zone = ctx.shared.zone;
-    let mut asked = ctx.cache.asked;
-    if asked.no_store {
-        // Nothing of such a request and its answer is kept, and nothing that is kept is given (RFC 9111 §5.2.1.5).
-        return match asked.only_if_cached {
-            true => Decision::Fail(Fault::NotCached),
-            false => Decision::fetch(Fetch { stores: false, ..Fetch::alone(zone, key, Forward::Request) }),
-        };
-    }
-    let (mut patience, mut stray) = (Patience::begin(ctx), None);
-    let (mut lead, mut collapsed, mut failed): (Option<Lead>, bool, Option<Failure>) = (None, false, None);
-    for _ in 0..MAX_ROUNDS {
-        let found = zone.find(&mut key, selecting(session, ctx)).await;
-        let now = SystemTime::now();
-        let mut why = if key.get_variance_key().is_some() { Forward::VaryMiss } else { Forward::UriMiss };
-        let mut stale = None;
-        if let Some(found) = found {
-            let verdict = reuse(&found.meta, &asked, now);
-            if verdict == Reuse::Validate {
-                why = if reuse(&found.meta, &Asked::default(), now) == Reuse::Fresh {
-                    Forward::Request
-                } else {
-                    Forward::Stale
-                };
-                stale = Some(found);
-            } else {
-                if let Some(lead) = lead.take() {
-                    lead.land(Landing::Stored);
-                }
-                if verdict == Reuse::WhileRevalidate {
-                    refresh(zone, session, &key);
-                }
-                let mut outcome = Outcome::hit(now, found.meta.fresh_until());
-                if collapsed {
-                    // Another's fetch brought it while this request waited: no hit in the sense of RFC 9211 §2.1.
-                    outcome.source = CacheSource::Forwarded(why);
-                    outcome.collapsed = true;
-                }
-                return Decision::Serve(found, outcome);
-            }
-        }
-        if asked.only_if_cached {
-            return Decision::Fail(Fault::NotCached);
-        }
-        if let Some(failure) = failed.as_ref().filter(|failure| failure.is_final()) {
-            return share_failure(ctx, stale, failure.status);
-        }
-        if lead.as_ref().is_some_and(|lead| lead.leads(&key)) {
-            return Decision::fetch(Fetch { lead, stale, ..Fetch::whole(zone, key, why) });
-        }
-        if let Some(stray) = stray.take() {
-            return go_alone(zone, key, stray);
-        }
-        if zone.refused(&key).is_some() {
-            let why = if stale.is_some() { why } else { Forward::Bypass };
-            return Decision::fetch(Fetch::by_itself(zone, key, why, stale));
-        }
-        let wait = match zone.flights.join(&key) {
-            Seat::Lead(mut taken) => {
-                if let Some(failure) = &failed {
-                    taken.after(failure);
-                }
-                // Looked at once more: another may have landed since.
-                lead = Some(taken);
-                continue;
-            }
-            Seat::Wait(wait) => wait,
-        };
-        lead = None;
-        let began = Instant::now();
-        let landing = while_client_waits(session, false, wait.landing(patience.until)).await;
-        *ctx.cache.waited.get_or_insert_default() += began.elapsed();
-        match landing {
-            Err(fault) => return Decision::Fail(fault),
-            Ok(Some(Landing::Stored)) => {
-                // It came after this request did, so it is as new as one that the client would have asked for.
-                collapsed = true;
-                asked = Asked { no_cache: false, max_age: None, min_fresh: None, ..asked };
-            }
-            Ok(Some(Landing::Unshared)) => return Decision::fetch(Fetch::by_itself(zone, key, why, stale)),
-            Ok(Some(Landing::Failed(failure))) => {
-                // One more call where it may have been the other's request that the upstream failed at, and no third.
-                if failed.is_some() || failure.is_for(&session.req_header().headers) {
-                    return share_failure(ctx, stale, failure.status);
-                }
-                failed = Some(failure);
-            }
-            Ok(Some(Landing::Lost)) => {}
-            Ok(None) => match zone.flights.stray(&key) {
-                // Looked at once more: the other may have landed by now.
-                Some(taken) => stray = Some(taken),
-                // A call more would not be faster: this one is waited for as long as one may take.
-                None if patience.prolong() => {}
-                None => break,
-            },
-        }
-    }
-    match stray.or_else(|| zone.flights.stray(&key)) {
-        Some(stray) => go_alone(zone, key, stray),
-        None => {
-            zone.flights.note_refused();
-            Decision::Fail(Fault::Deadline)
-        }
-    }
-}
-
-fn go_alone(zone: &Zone, key: CacheKey, stray: Stray) -> Decision {
-    Decision::fetch(Fetch { stray: Some(stray), ..Fetch::alone(zone, key, Forward::UriMiss) })
-}
-
-/// How long a request waits for others.
-struct Patience {
-    until: Instant,
-    /// As long as a call to the upstream may take.
-    last: Instant,
-}
-
-impl Patience {
-    fn begin(ctx: &Ctx) -> Self {
-        let now = Instant::now();
-        let upstream = ctx.route.as_ref().and_then(|route| route.upstream.as_ref());
-        let call = upstream.map(|plan| plan.upstream.timeouts().request).unwrap_or_default();
-        Self { until: now + PATIENCE, last: now + call.max(PATIENCE) }
-    }
-
-    /// False where there is nothing more to wait for.
-    fn prolong(&mut self) -> bool {
-        let is_longer = self.last > self.until;
-        self.until = self.last;
-        is_longer
-    }
-}
-
-/// The fetch that this request waited for has failed; to repeat it would only queue up failures.
-fn share_failure(ctx: &Ctx, stale: Option<Found>, status: u16) -> Decision {
-    let now = SystemTime::now();
-    match stale.filter(|found| may_stand_in(&found.meta, &ctx.cache.asked, now)) {
-        Some(found) => {
-            let outcome = Outcome { collapsed: true, ..outcome::instead_of_error(now, &found.meta) };
-            Decision::Serve(found, outcome)
-        }
-        None => Decision::Fail(match status {
-            503 => Fault::NoEndpoint,
-            504 => Fault::Deadline,
-            _ => Fault::Connection,
-        }),
-    }
 }
 
 /// What the request that caused a refresh hands to it.
