@@ -13,6 +13,7 @@ use pingora_cache::CacheMeta;
 
 use super::directives::{Directives, Seconds};
 use super::terms::Terms;
+use super::validate::nominated;
 use super::{deception, vary};
 
 pub use reason::Reason;
@@ -152,15 +153,7 @@ pub fn strip_for_store(head: &mut ResponseHeader) {
 }
 
 fn strip(head: &mut ResponseHeader) {
-    let nominated: Vec<HeaderName> = head
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in nominated.iter().chain(&NEVER_STORED) {
+    for name in nominated(&head.headers).iter().chain(&NEVER_STORED) {
         head.remove_header(name);
     }
 }
