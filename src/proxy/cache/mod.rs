@@ -93,10 +93,17 @@ async fn looked_up(
     let Some(key) = with_key(route, &ctx.exchange, headers, |parts| parts.key()) else { return Ok(true) };
     let decision = match errand(session) {
         Some(lead) => refetch(session, ctx, key, lead).await,
-        None => match Box::pin(parts::decide(session, ctx, route, &key)).await {
-            Some(decision) => decision,
-            None => decide::decide(session, ctx, key).await,
-        },
+        None => {
+            let parted = if parts::are_kept(route, &ctx.exchange.method) {
+                Box::pin(parts::decide(session, ctx, route, &key)).await
+            } else {
+                None
+            };
+            match parted {
+                Some(decision) => decision,
+                None => decide::decide(session, ctx, key).await,
+            }
+        }
     };
     match decision {
         Decision::Serve(found, outcome) => {

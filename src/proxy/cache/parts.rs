@@ -20,7 +20,7 @@ use super::fill::Fetch;
 use super::{Decision, selecting, with_key};
 use crate::cache::flights::Seat;
 use crate::cache::key::KeyParts;
-use crate::cache::parts::{Part, are_of_one, as_whole, ask_for_rest, joined_head};
+use crate::cache::parts::{Joined, Part, are_of_one, as_whole, ask_for_rest, joined_head};
 use crate::cache::ranges::{self, Selection};
 use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::status::{Forward, Outcome};
@@ -40,14 +40,14 @@ pub struct Parted {
     rest: Option<Range<u64>>,
 }
 
-/// Decides about a request on a route that keeps parts; `None`: as on any other.
+/// Decides about a request of which parts [`are_kept`]; `None`: as about any other.
 pub(super) async fn decide(
     session: &mut Session,
     ctx: &mut Ctx,
     route: &Route,
     whole: &CacheKey,
 ) -> Option<Decision> {
-    if !keeps(route, &ctx.exchange.method) || ctx.cache.asked.no_store {
+    if ctx.cache.asked.no_store {
         return None;
     }
     let zone = ctx.shared.zone;
@@ -81,7 +81,7 @@ pub(super) async fn decide(
 }
 
 /// Whether parts are kept of an answer to this method.
-fn keeps(route: &Route, method: &Method) -> bool {
+pub(super) fn are_kept(route: &Route, method: &Method) -> bool {
     let Some(settings) = &route.settings.cache else { return false };
     // What is shaped or searched must be whole.
     let combines = settings.ranges == Ranges::Combine && settings.app && route.settings.json.is_none();
@@ -91,7 +91,7 @@ fn keeps(route: &Route, method: &Method) -> bool {
 /// Whether a request is sent upstream as it asks: for one part, where those are kept and nothing is stored as a whole.
 #[must_use]
 pub fn asks_for_part(route: &Route, method: &Method, fields: &HeaderMap) -> bool {
-    keeps(route, method) && ranges::is_one(fields)
+    are_kept(route, method) && ranges::is_one(fields)
 }
 
 /// Asks for what is missing, once for all who ask.
@@ -146,6 +146,17 @@ impl Stretch {
         Some(Self { body, left: range.end.saturating_sub(range.start) })
     }
 
+    /// What of a stored part goes before a newer one, and what after it. `None` where both do, as its body is read once: the newer one
+    /// lies inside of what is there already.
+    fn around(body: HitHandler, part: Part, joined: &Joined) -> Option<(Option<Self>, Option<Self>)> {
+        match (&joined.before, &joined.after) {
+            (None, None) => Some((None, None)),
+            (Some(range), None) => Some((Some(Self::of(body, part, range)?), None)),
+            (None, Some(range)) => Some((None, Some(Self::of(body, part, range)?))),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -182,12 +193,7 @@ pub fn complete(ctx: &mut Ctx, head: &ResponseHeader) -> Option<Completed> {
         return None;
     }
     let head = joined_head(found.meta.response_header(), head, joined.part.total);
-    // The older part is at one end only: it was asked for what is missing at the other.
-    let (before, after) = match (joined.before, joined.after) {
-        (Some(range), None) => (Some(Stretch::of(found.body, part, &range)?), None),
-        (None, Some(range)) => (None, Some(Stretch::of(found.body, part, &range)?)),
-        _ => return None,
-    };
+    let (before, after) = Stretch::around(found.body, part, &joined)?;
     Some(Completed { head, before, after })
 }
 
@@ -216,31 +222,17 @@ pub(super) struct Store {
 pub(super) fn store(fetch: &mut Fetch, head: &ResponseHeader) -> Option<Store> {
     let parted = fetch.parted.take()?;
     let newer = Part::of(head)?;
-    let alone = |key: CacheKey| Store {
-        key,
-        head: as_whole(head, newer.length()),
-        part: Some(newer),
-        before: None,
-        after: None,
-    };
-    let is_part = |part: Part| (!part.is_whole()).then_some(part);
     let joined = parted
         .stored
         .filter(|(found, _)| found.body.can_seek() && are_of_one(found.meta.response_header(), head))
         .and_then(|(found, part)| Some((part.join(newer)?, found, part)));
-    let Some((joined, found, part)) = joined else {
-        let key = if newer.is_whole() { fetch.key.clone() } else { parted.key };
-        return Some(Store { part: is_part(newer), ..alone(key) });
+    let (part, head, (before, after)) = match joined {
+        Some((joined, found, part)) => {
+            let head = joined_head(found.meta.response_header(), head, joined.part.length());
+            (joined.part, head, Stretch::around(found.body, part, &joined)?)
+        }
+        None => (newer, as_whole(head, newer.length()), (None, None)),
     };
-    let stored = found.meta.response_header();
-    let head = joined_head(stored, head, joined.part.length());
-    let key = if joined.part.is_whole() { fetch.key.clone() } else { parted.key };
-    let (before, after) = match (joined.before, joined.after) {
-        (None, None) => (None, None),
-        (Some(range), None) => (Some(Stretch::of(found.body, part, &range)?), None),
-        (None, Some(range)) => (None, Some(Stretch::of(found.body, part, &range)?)),
-        // Inside of what is there already: nothing new.
-        (Some(_), Some(_)) => return None,
-    };
-    Some(Store { key, head, part: is_part(joined.part), before, after })
+    let key = if part.is_whole() { fetch.key.clone() } else { parted.key };
+    Some(Store { key, head, part: (!part.is_whole()).then_some(part), before, after })
 }
