@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use crate::names::{LimitName, ListenerName};
 
@@ -105,6 +105,12 @@ pub enum Source {
     Cache,
     /// The gateway itself: a limit, a mistake, a redirect, a fault.
     Gateway,
+}
+
+/// The length that a head declares for its body, in bytes (RFC 9110 §8.6); `None` where there is none, or it is no number.
+#[must_use]
+pub fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// What one rate limit said of this request; set by `policy::rate_limit`, turned into fields on the way back.

@@ -17,6 +17,7 @@ use super::validate::nominated;
 use super::{deception, vary};
 
 pub use reason::Reason;
+pub use times::reported_age;
 
 mod reason;
 mod times;
@@ -43,17 +44,22 @@ pub struct Policy {
     pub negative_max: Duration,
 }
 
+impl Policy {
+    /// Of a route with `cache: {}`.
+    pub const DEFAULT: Self = Self {
+        ttl: None,
+        override_upstream: false,
+        stale_while_revalidate: None,
+        stale_if_error: None,
+        heuristic_max: None,
+        store_set_cookie: false,
+        negative_max: NEGATIVE_MAX,
+    };
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            ttl: None,
-            override_upstream: false,
-            stale_while_revalidate: None,
-            stale_if_error: None,
-            heuristic_max: None,
-            store_set_cookie: false,
-            negative_max: NEGATIVE_MAX,
-        }
+        Self::DEFAULT
     }
 }
 

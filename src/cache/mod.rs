@@ -39,8 +39,7 @@ pub mod vary;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use pingora_cache::key::CacheHashKey;
+use pingora_cache::key::{CacheHashKey, HashBinary};
 use pingora_cache::trace::Span;
 use pingora_cache::{CacheKey, CacheMeta, MissHandler, Storage};
 
@@ -55,6 +54,8 @@ use reuse::Reuse;
 use storage::listing::{Cursor, Filter, Listed, Page};
 use storage::{FillEpoch, HeapStore, Settings, StoreStats};
 use vary::Selecting;
+
+use crate::exchange::content_length;
 
 /// One cache zone: a store and what goes with it, shared by all workers and all routes that name it. One per process today
 /// (`cache` in the configuration).
@@ -133,11 +134,8 @@ impl Zone {
         let request = request.into();
         key.remove_variance_key();
         let first = self.look(key).await?;
-        let wanted = vary::variance(first.meta.headers(), request).hash();
-        if wanted.is_none() || wanted == first.meta.variance() {
-            return Some(first);
-        }
-        key.set_variance_key(wanted?);
+        let Some(other) = other_variant(&first.meta, request) else { return Some(first) };
+        key.set_variance_key(other);
         self.look(key).await.filter(|found| is_for(&found.meta, request))
     }
 
@@ -147,8 +145,7 @@ impl Zone {
         Some(Found { meta: found.0, body: found.1 })
     }
 
-    /// Opens the place of an answer to `request`. `key` as [`Self::find`] left it; it becomes that of the new object. `max_bytes` is the
-    /// route's limit on a body; the store's own applies if it is smaller.
+    /// Opens the place of an answer to `request`. `key` as [`Self::find`] left it; it becomes that of the new object.
     ///
     /// # Errors
     /// [`NotStored`].
@@ -157,7 +154,6 @@ impl Zone {
         key: &mut CacheKey,
         mut meta: CacheMeta,
         request: impl Into<Selecting<'a>>,
-        max_bytes: usize,
     ) -> Result<Writer, NotStored> {
         let variance = vary::variance(meta.headers(), request).hash();
         if key.variance_bin() != variance {
@@ -167,8 +163,8 @@ impl Zone {
         if let Some(variance) = variance {
             meta.set_variance_key(variance);
         }
-        let max = max_bytes.min(self.store.max_object_bytes());
-        if declared_length(&meta).is_some_and(|length| length > max) {
+        let max = self.store.max_object_bytes();
+        if content_length(meta.headers()).is_some_and(|length| length > max as u64) {
             return Err(NotStored::TooLarge);
         }
         let handler = self.store.get_miss_handler(key, &meta, &Span::inactive().handle()).await;
@@ -275,12 +271,8 @@ impl Zone {
         let request = request.into();
         let mut key = key.clone();
         let mut meta = self.store.peek(&key, now);
-        // As the framework does: the first object says by which variant the request is answered.
-        if let Some(first) = &meta
-            && let Some(variance) = vary::variance(first.headers(), request).hash()
-            && first.variance() != Some(variance)
-        {
-            key.set_variance_key(variance);
+        if let Some(other) = meta.as_ref().and_then(|first| other_variant(first, request)) {
+            key.set_variance_key(other);
             meta = self.store.peek(&key, now).filter(|meta| is_for(meta, request));
         }
         let stored = meta.map(|meta| Stored {
@@ -357,15 +349,15 @@ impl std::fmt::Debug for Zone {
     }
 }
 
+/// The variant that a request is answered with, by the `Vary` of the first object of its key, where that is not the first itself.
+fn other_variant(first: &CacheMeta, request: Selecting<'_>) -> Option<HashBinary> {
+    vary::variance(first.headers(), request).hash().filter(|wanted| first.variance() != Some(*wanted))
+}
+
 /// Whether a variant is still what its place says. A 304 may have given it another `Vary`; what its request said in those fields is not
 /// known any more.
 fn is_for(variant: &CacheMeta, request: Selecting<'_>) -> bool {
     vary::variance(variant.headers(), request).hash() == variant.variance()
-}
-
-/// The body length that a stored head declares.
-fn declared_length(meta: &CacheMeta) -> Option<usize> {
-    meta.headers().get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

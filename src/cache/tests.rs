@@ -43,7 +43,7 @@ fn meta(fields: &[(&'static str, &str)]) -> CacheMeta {
 async fn fill(zone: &'static Zone, asked: &HeaderMap, answer: CacheMeta, body: &'static str) {
     let mut key = key("/a");
     zone.find(&mut key, asked).await;
-    let mut writer = zone.open(&mut key, answer, asked, usize::MAX).await.expect("a place");
+    let mut writer = zone.open(&mut key, answer, asked).await.expect("a place");
     writer.write(Bytes::from_static(body.as_bytes())).await.expect("room");
     writer.finish().await.expect("whole");
 }
@@ -128,12 +128,12 @@ async fn rfc9111_4_1_a_variant_that_a_304_gave_another_vary_answers_nobody() {
 }
 
 #[tokio::test]
-async fn an_object_over_the_limit_of_its_route_is_not_stored() {
-    let (zone, any) = (Zone::new(SETTINGS), request(&[]));
+async fn an_object_over_the_limit_is_not_stored() {
+    let (zone, any) = (Zone::new(Settings { max_object_bytes: 4, ..SETTINGS }), request(&[]));
     let mut key = key("/a");
-    let declared = zone.open(&mut key, meta(&[("content-length", "5")]), &any, 4).await;
+    let declared = zone.open(&mut key, meta(&[("content-length", "5")]), &any).await;
     assert_eq!(declared.err(), Some(NotStored::TooLarge), "known before");
-    let mut writer = zone.open(&mut key, meta(&[]), &any, 4).await.expect("a place");
+    let mut writer = zone.open(&mut key, meta(&[]), &any).await.expect("a place");
     assert_eq!(writer.write(Bytes::from_static(b"12345")).await, Err(NotStored::TooLarge), "known by then");
     drop(writer);
     assert!(given(zone, &any).await.is_none(), "nothing stays");

@@ -130,7 +130,8 @@ fn same_date(ours: &HeaderMap, theirs: &HeaderMap) -> bool {
 }
 
 /// The fields that `Connection` names (RFC 9110 §7.6.1).
-pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+#[must_use]
+pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(CONNECTION).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))

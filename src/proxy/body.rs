@@ -13,6 +13,7 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::{Ctx, held};
+use crate::exchange::content_length;
 use crate::plan::Route;
 use crate::policy::Fault;
 use crate::telemetry::labels::BodyStage;
@@ -25,12 +26,7 @@ pub const READ_AHEAD_BYTES: usize = 64 << 10;
 /// # Errors
 /// [`Fault::BodyTooLarge`].
 pub fn check_declared(head: &RequestHeader, route: &Route) -> Result<(), Fault> {
-    let declared = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<u64>().ok());
-    match declared {
+    match content_length(&head.headers) {
         Some(length) if length > route.settings.body_max_bytes => Err(Fault::BodyTooLarge),
         _ => Ok(()),
     }

@@ -13,6 +13,7 @@ use httpdate::{fmt_http_date, parse_http_date};
 use pingora::http::ResponseHeader;
 
 use super::Ctx;
+use crate::cache::freshness::reported_age;
 
 /// The moment that the `Date` of a head names; `None` where there is none, more than one, or no date.
 #[must_use]
@@ -64,13 +65,7 @@ fn age(headers: &HeaderMap, date: SystemTime, now: SystemTime, elapsed: Duration
         return None;
     }
     let since = since.as_secs().min(LARGEST_AGE);
-    (reported(headers) < since).then_some(since)
-}
-
-/// RFC 9111 §5.1: of a list the first member; what is no number is ignored.
-fn reported(headers: &HeaderMap) -> u64 {
-    let first = headers.get(header::AGE).and_then(|value| value.to_str().ok()?.split(',').next());
-    first.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    (reported_age(headers).as_secs() < since).then_some(since)
 }
 
 const DATE_TICK: Duration = Duration::from_secs(1);

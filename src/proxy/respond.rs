@@ -6,6 +6,7 @@ use http::Method;
 use pingora_proxy::Session;
 
 use super::{Ctx, response};
+use crate::exchange::content_length;
 use crate::policy::Reply;
 use crate::telemetry::labels::LocalReason;
 
@@ -44,11 +45,7 @@ pub async fn send(
 
 /// Keeps the connection for the next request if what is left of this one's body is small.
 fn keep_connection(session: &mut Session) {
-    let length = session
-        .get_header(http::header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<u64>().ok());
-    if length.is_some_and(|length| length <= DRAIN_MAX_BYTES) {
+    if content_length(&session.req_header().headers).is_some_and(|length| length <= DRAIN_MAX_BYTES) {
         session.set_close_on_response_before_downstream_finish(false);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
     }

@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 
 use super::{Ctx, cache, date, held, purge, upstream};
 use crate::cache::freshness;
+use crate::cache::validate::nominated;
 use crate::exchange::Source;
 use crate::plan::Route;
 use crate::policy::{Fault, UpstreamKind};
@@ -116,17 +117,13 @@ const MAX_RETRY_AFTER_SECS: u64 = 24 * 3600;
 /// Removes the fields of one hop and those that `Connection` names (RFC 9110 §7.6.1); a switch of protocols keeps its own.
 fn remove_hop_by_hop(head: &mut ResponseHeader) {
     let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let nominated: Vec<HeaderName> = head
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| {
-            !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION)
-        })
-        .filter(|name| !(switching && *name == header::UPGRADE))
-        .collect();
+    let mut nominated = nominated(&head.headers);
+    // What frames the body, and what is decided below.
+    let is_spared = |name: &HeaderName| {
+        matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION)
+            || (switching && *name == header::UPGRADE)
+    };
+    nominated.retain(|name| !is_spared(name));
     // One look at each field that is there, instead of one for each that could be.
     let unwanted: Vec<HeaderName> = head
         .headers

@@ -50,15 +50,7 @@ fn judged(
     }
 }
 
-const NO_POLICY: Policy = Policy {
-    ttl: None,
-    override_upstream: false,
-    stale_while_revalidate: None,
-    stale_if_error: None,
-    heuristic_max: None,
-    store_set_cookie: false,
-    negative_max: NEGATIVE_MAX,
-};
+const NO_POLICY: Policy = Policy::DEFAULT;
 
 fn names(meta: &CacheMeta) -> Vec<&str> {
     let mut names: Vec<&str> = meta.headers().keys().map(HeaderName::as_str).collect();

@@ -53,7 +53,7 @@ fn whole(span: Duration) -> Duration {
 }
 
 /// §5.1: of a list, also over several lines, the first member; what is no number of seconds is ignored.
-fn reported_age(headers: &HeaderMap) -> Duration {
+pub fn reported_age(headers: &HeaderMap) -> Duration {
     let first = |value: &HeaderValue| {
         delta_seconds(value.to_str().ok()?.split(',').next()?.trim_matches([' ', '\t']))
     };

@@ -17,6 +17,7 @@ use super::Shift;
 use super::ledger::Held;
 use crate::cache::purge::Object;
 use crate::cache::terms::Terms;
+use crate::exchange::content_length;
 
 /// Where an object lies: the hash of the key and, for every variant but the first, the hash of the request headers that
 /// select it. All slots of one primary hash live in the same shard, so one lock covers a whole family of variants.
@@ -121,7 +122,7 @@ impl Head {
 
     /// The body length the upstream declared, if it did.
     pub(super) fn declared_length(&self) -> Option<usize> {
-        self.header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+        usize::try_from(content_length(&self.header.headers)?).ok()
     }
 
     /// False if the length differs: then the other head is about another body.

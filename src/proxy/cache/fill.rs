@@ -199,7 +199,7 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
             Landing::Stored
         };
         let (ttl, validates) = (outcome::seconds_of(now, &meta), Terms::of(&meta).validates);
-        let opened = zone.open(&mut fetch.key, meta, chosen, usize::MAX).await;
+        let opened = zone.open(&mut fetch.key, meta, chosen).await;
         opened.map(|writer| (writer, landing, ttl, validates))
     };
     match opened {
@@ -239,7 +239,7 @@ async fn begin_part(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> 
     let Some(fetch) = ctx.cache.fetch.as_mut() else { return false };
     fetch.epoch.stamp(&mut meta);
     fetch.key = store.key;
-    let Ok(mut writer) = zone.open(&mut fetch.key, meta, chosen, usize::MAX).await else { return false };
+    let Ok(mut writer) = zone.open(&mut fetch.key, meta, chosen).await else { return false };
     if let Some(before) = store.before
         && !copy(before, &mut writer).await
     {

@@ -12,6 +12,7 @@ use crate::cache::conditions::{self, Condition};
 use crate::cache::ranges::{self, Multipart, Selection};
 use crate::cache::terms::Terms;
 use crate::cache::{Found, HitHandler};
+use crate::exchange::content_length;
 use crate::policy::{Fault, Reply};
 use crate::proxy::{Ctx, held, respond, response};
 use crate::telemetry::labels::LocalReason;
@@ -117,7 +118,7 @@ pub async fn serve(session: &mut Session, ctx: &mut Ctx, found: Found) -> pingor
     let part = Terms::of(&meta).part;
     let length = match part {
         Some(part) => Some(part.total),
-        None => head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()),
+        None => content_length(&head.headers),
     };
     let begins = part.map_or(0, |part| part.first);
     let parts = if body.can_seek() { Parts::Several } else { Parts::One };

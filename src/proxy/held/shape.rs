@@ -7,6 +7,7 @@ use pingora_proxy::Session;
 
 use super::attempt::{Connection, while_client_waits};
 use super::erase;
+use crate::exchange::content_length;
 use crate::plan::Route;
 use crate::policy::Fault;
 use crate::policy::json::JsonShaping;
@@ -35,8 +36,7 @@ pub async fn hold(
     if head.status == StatusCode::PARTIAL_CONTENT {
         return Err(refuse(ShapeResult::Error, Fault::Protocol));
     }
-    let declared =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared = content_length(&head.headers).and_then(|length| usize::try_from(length).ok());
     let too_large = |length: usize| length > shaping.max_bytes;
     if declared.is_some_and(too_large) {
         return Err(refuse(ShapeResult::TooLarge, Fault::TooLargeToShape));

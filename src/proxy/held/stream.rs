@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::attempt::{Connection, while_client_waits};
 use super::deliver::{drain, release};
 use super::{Delivered, erase, error};
+use crate::exchange::content_length;
 use crate::policy::Fault;
 use crate::proxy::cache::{Parts, Stretch, View};
 use crate::proxy::{Ctx, Gateway, cache, response};
@@ -209,11 +210,10 @@ pub(super) async fn stream(
 /// Whether the whole was asked for the sake of the store, which does not take it, and the client wants a part: the upstream would send the
 /// rest for nobody.
 fn is_waste(session: &Session, ctx: &Ctx, head: &ResponseHeader) -> bool {
-    let length = || head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
     ctx.cache.fetches_whole()
         && !ctx.background
         && session.req_header().headers.contains_key(header::RANGE)
-        && length().is_none_or(|length| length > WASTE_MAX_BYTES)
+        && content_length(&head.headers).is_none_or(|length| length > WASTE_MAX_BYTES)
 }
 
 /// How much is read for nobody rather than asking twice.
@@ -241,7 +241,7 @@ async fn client_of(
         state: Ok(()),
     };
     if !ctx.background && ctx.cache.fetches_whole() {
-        let length = length.as_ref().and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = content_length(&head.headers);
         match cache::view(session, &mut head, length, Parts::One) {
             View::Whole | View::Many(_) => {}
             View::One(part) => client.range = Some(part),
