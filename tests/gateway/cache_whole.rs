@@ -1,7 +1,7 @@
 //! Answers that are cut, split or framed twice: an object is stored only whole, and is what was meant for it.
 
 use crate::cache_gate::{BOTH, cache_status, gateway, is_hit};
-use crate::harness::{Answer, Client, Gateway, HEAD, Origin, Reply, response_bytes};
+use crate::harness::{Answer, Client, Gateway, HEAD, Origin, Reply, h2_origin, response_bytes};
 
 const FRESH: (&str, &str) = ("Cache-Control", "public, max-age=60");
 
@@ -107,40 +107,18 @@ fn bytes_behind_an_answer_are_nobodys_answer() {
     }
 }
 
-/// An HTTP/2 origin that resets each stream after the head and half of the body.
-fn resetting() -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    listener.set_nonblocking(true).expect("set");
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let Ok(mut connection) = h2::server::handshake(socket).await else { return };
-                    while let Some(Ok((_, mut respond))) = connection.accept().await {
-                        let head = http::Response::builder().header("cache-control", "max-age=60");
-                        let Ok(mut stream) = respond.send_response(head.body(()).expect("a head"), false)
-                        else {
-                            return;
-                        };
-                        let _ = stream.send_data(bytes::Bytes::from_static(b"half"), false);
-                        tokio::spawn(async move {
-                            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                            stream.send_reset(h2::Reason::INTERNAL_ERROR);
-                        });
-                    }
-                });
-            }
-        });
-    });
-    address
+/// Resets the stream after the head and half of the body.
+async fn reset(_: http::Request<h2::RecvStream>, mut respond: h2::server::SendResponse<bytes::Bytes>) {
+    let head = http::Response::builder().header("cache-control", "max-age=60");
+    let Ok(mut stream) = respond.send_response(head.body(()).expect("a head"), false) else { return };
+    let _ = stream.send_data(bytes::Bytes::from_static(b"half"), false);
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    stream.send_reset(h2::Reason::INTERNAL_ERROR);
 }
 
 #[test]
 fn half_an_answer_over_http2_is_never_stored() {
-    let at = resetting();
+    let at = h2_origin(reset);
     let gateway = Gateway::start(&format!(
         "{HEAD}accessLog: off
 upstreams:

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::harness::{Gateway, HEAD, Setup};
+use crate::harness::{Gateway, HEAD, Setup, h2_origin};
 use crate::out_support::settle;
 
 /// What an origin with TLS saw: per connection the name asked for, the protocols offered, and each request head.
@@ -218,28 +218,7 @@ fn http_2_is_offered_only_where_it_is_asked_for() {
     assert!(offered[1].iter().any(|p| p == "h2"), "{offered:?}");
 }
 
-/// An HTTP/2 origin without TLS: answers with what it heard.
-fn h2_origin() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    listener.set_nonblocking(true).expect("set");
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let Ok(mut connection) = h2::server::handshake(socket).await else { return };
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        tokio::spawn(answer(request, respond));
-                    }
-                });
-            }
-        });
-    });
-    address
-}
-
+/// Answers with what it heard.
 async fn answer(request: http::Request<h2::RecvStream>, mut respond: h2::server::SendResponse<bytes::Bytes>) {
     let (head, mut body) = request.into_parts();
     let mut length = 0;
@@ -267,7 +246,7 @@ async fn answer(request: http::Request<h2::RecvStream>, mut respond: h2::server:
 
 #[test]
 fn an_upstream_may_be_spoken_to_in_http_2() {
-    let at = h2_origin();
+    let at = h2_origin(answer);
     let gateway = gateway(
         Setup::new(),
         &[

@@ -1,4 +1,4 @@
-//! Clients for TLS and HTTP/2.
+//! TLS and HTTP/2: clients, and an origin.
 
 use std::net::SocketAddr;
 
@@ -157,4 +157,34 @@ pub fn chunked(pieces: &[&[u8]]) -> Vec<u8> {
     }
     out.extend_from_slice(b"0\r\n\r\n");
     out
+}
+
+/// An HTTP/2 origin without TLS that gives each request to `serve`.
+pub fn h2_origin<F>(
+    serve: impl Fn(http::Request<h2::RecvStream>, h2::server::SendResponse<bytes::Bytes>) -> F
+    + Copy
+    + Send
+    + 'static,
+) -> std::net::SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    listener.set_nonblocking(true).expect("set");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(socket).await else { return };
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        tokio::spawn(serve(request, respond));
+                    }
+                });
+            }
+        });
+    });
+    address
 }

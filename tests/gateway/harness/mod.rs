@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Client};
 pub use gateway::{Gateway, Setup};
-pub use http2::{H2Client, certificate, chunked, served_certificate, tls_exchange, tls_setup};
+pub use http2::{H2Client, certificate, chunked, h2_origin, served_certificate, tls_exchange, tls_setup};
 pub use origin::{Gate, Origin, Received, Reply, response, response_bytes};
 
 /// How long anything may take before a test gives up. Generous: it bounds a hang, it measures nothing.
