@@ -11,7 +11,7 @@
 //! 4 policy     the catalogue of policies, and their order
 //! 3 upstream   hidden APIs · cache  what is stored · limit  who may how often
 //! 2 config     the document · telemetry  metrics and logs · body  JSON
-//! 1 secret     values that never print · exchange  the facts of one request
+//! 1 secret     values that never print · exchange  the facts of one request · shm  shared memory, the only `unsafe`
 //! 0 names
 //! ```
 
@@ -27,5 +27,6 @@ pub mod policy;
 pub mod proxy;
 pub mod secret;
 pub mod server;
+pub mod shm;
 pub mod telemetry;
 pub mod upstream;
