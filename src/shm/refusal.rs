@@ -124,6 +124,8 @@ pub enum SetAside {
     Corrupt,
     /// Another build's, which lays things out in another way.
     OtherLayout,
+    /// Made for other settings, which divide it in another way.
+    OtherSettings,
     /// Made for another size.
     OtherSize {
         /// Its size.
@@ -140,7 +142,7 @@ pub enum SetAside {
 impl SetAside {
     /// Whether it may tell something to who looks at it: then it is kept beside the fresh one, and removed otherwise.
     pub(super) fn is_worth_keeping(&self) -> bool {
-        !matches!(self, Self::OtherLayout | Self::OtherSize { .. } | Self::OtherBoot)
+        !matches!(self, Self::OtherLayout | Self::OtherSettings | Self::OtherSize { .. } | Self::OtherBoot)
     }
 }
 
@@ -153,6 +155,7 @@ impl fmt::Display for SetAside {
             }
             Self::Corrupt => f.write_str("its first page is damaged"),
             Self::OtherLayout => f.write_str("another version wrote it, in another layout"),
+            Self::OtherSettings => f.write_str("it was divided for other settings"),
             Self::OtherSize { found, wanted } => {
                 write!(f, "it was made for {}, and {} are configured", ByteSize(*found), ByteSize(*wanted))
             }

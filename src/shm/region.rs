@@ -86,25 +86,35 @@ impl Region {
     /// # Errors
     /// [`OpenError`]: nothing was changed.
     pub fn open(spec: &Spec<'_>) -> Result<Opened, OpenError> {
+        Self::open_with(spec, &|_| {})
+    }
+
+    /// The same; `begin` fills a region that is new, before anybody else can see it.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing was changed.
+    pub fn open_with(spec: &Spec<'_>, begin: &dyn Fn(&'static Self)) -> Result<Opened, OpenError> {
         let path = match spec.place {
             Place::File(path) => path,
             Place::Private(name) => {
                 let region =
                     Self::private(name, spec).map_err(|why| OpenError::System(PathBuf::from(name), why))?;
-                return Ok(Opened { region: leak(region), how: How::Made });
+                let region = leak(region);
+                begin(region);
+                return Ok(Opened { region, how: How::Made });
             }
         };
         let file = match open_safely(path, Access::Both)? {
             Some(file) => file,
-            None => match Self::make(path, spec)? {
-                Some(region) => return Ok(Opened { region: leak(region), how: How::Made }),
+            None => match Self::make(path, spec, begin)? {
+                Some(region) => return Ok(Opened { region, how: How::Made }),
                 // Another process was faster.
-                None => return Self::open(spec),
+                None => return Self::open_with(spec, begin),
             },
         };
         match Self::read(file, path, Some(spec)).map_err(|why| OpenError::System(path.into(), why))? {
             Ok(region) => Ok(Opened { region: leak(region), how: How::Found }),
-            Err(why) => Self::replace(path, spec, why),
+            Err(why) => Self::replace(path, spec, why, begin),
         }
     }
 
@@ -112,7 +122,12 @@ impl Region {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn replace(path: &Path, spec: &Spec<'_>, why: SetAside) -> Result<Opened, OpenError> {
+    pub fn replace(
+        path: &Path,
+        spec: &Spec<'_>,
+        why: SetAside,
+        begin: &dyn Fn(&'static Self),
+    ) -> Result<Opened, OpenError> {
         let aside = with_suffix(path, ".aside");
         let moved = if why.is_worth_keeping() {
             std::fs::rename(path, &aside).map(|()| Some(aside))
@@ -120,9 +135,9 @@ impl Region {
             std::fs::remove_file(path).map(|()| None)
         };
         let aside = moved.map_err(|why| OpenError::System(path.into(), why))?;
-        match Self::make(path, spec)? {
-            Some(region) => Ok(Opened { region: leak(region), how: How::MadeAnew { why, aside } }),
-            None => Self::open(spec),
+        match Self::make(path, spec, begin)? {
+            Some(region) => Ok(Opened { region, how: How::MadeAnew { why, aside } }),
+            None => Self::open_with(spec, begin),
         }
     }
 
@@ -177,7 +192,11 @@ impl Region {
     }
 
     /// Makes the file beside its name, complete, and gives it its name. `None`: another has it by now.
-    fn make(path: &Path, spec: &Spec<'_>) -> Result<Option<Self>, OpenError> {
+    fn make(
+        path: &Path,
+        spec: &Spec<'_>,
+        begin: &dyn Fn(&'static Self),
+    ) -> Result<Option<&'static Self>, OpenError> {
         let system = |why: io::Error| OpenError::System(path.into(), why);
         let beside = with_suffix(path, &format!(".{}.new", std::process::id()));
         // Left behind by a process of the same number that died while it made one.
@@ -191,10 +210,14 @@ impl Region {
         )?;
         let made = reserve(&file, path, spec.bytes)
             .and_then(|()| Self::begin(file, Some(path), spec).map_err(system))
-            .and_then(|region| match renameat_with(CWD, &beside, CWD, path, RenameFlags::NOREPLACE) {
-                Ok(()) => Ok(Some(region)),
-                Err(rustix::io::Errno::EXIST) => Ok(None),
-                Err(why) => Err(system(why.into())),
+            .and_then(|region| {
+                let region = leak(region);
+                begin(region);
+                match renameat_with(CWD, &beside, CWD, path, RenameFlags::NOREPLACE) {
+                    Ok(()) => Ok(Some(region)),
+                    Err(rustix::io::Errno::EXIST) => Ok(None),
+                    Err(why) => Err(system(why.into())),
+                }
             });
         if !matches!(made, Ok(Some(_))) {
             let _ = std::fs::remove_file(&beside);

@@ -1,0 +1,89 @@
+//! The bytes of the data area: where a position of an object lies, and the copies to and from there.
+//!
+//! Nothing here knows whether it may be read or written: the callers say why it may.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::record::{INLINE_RUNS, LISTED, Record};
+use super::{Arena, Geometry, Run, UNIT};
+use crate::shm::region::Region;
+
+/// A contiguous piece of the data area, in bytes of the region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) at: usize,
+    pub(super) length: usize,
+}
+
+/// The most runs that one object has; their list has a block of its own.
+pub(super) const MAX_RUNS: usize = 127;
+/// Units of the list: a count and the runs, 8 bytes each.
+pub(super) const LIST_UNITS: u32 = ((MAX_RUNS + 1) * 8 / UNIT) as u32;
+
+impl Geometry {
+    /// Where a run lies. `None`: not all inside.
+    pub(super) fn piece(self, run: Run) -> Option<Piece> {
+        let end = run.start.checked_add(run.units)?;
+        let inside = end <= self.units && run.units > 0;
+        let at = self.data_at()?.checked_add(run.start as usize * UNIT)?;
+        inside.then_some(Piece { at, length: run.bytes() })
+    }
+
+    /// The runs of a record, as far as they lie inside.
+    pub(super) fn runs(self, region: &'static Region, record: &Record) -> Option<Vec<Run>> {
+        let count = record.run_count.load(Relaxed);
+        if count != LISTED {
+            let runs: Option<Vec<Run>> = (0..usize::from(count)).map(|index| record.run(index)).collect();
+            return runs.filter(|runs| runs.iter().all(|run| self.piece(*run).is_some()));
+        }
+        let list = record.run(0).filter(|list| list.units == LIST_UNITS)?;
+        let words = region.words(self.piece(list)?.at, MAX_RUNS + 1);
+        let (count, words) = words.split_first()?;
+        let count = usize::try_from(count.load(Relaxed)).ok().filter(|count| *count <= MAX_RUNS)?;
+        let runs = words.iter().take(count).map(|word| Run::of(word.load(Relaxed)));
+        runs.map(|run| self.piece(run).map(|_| run)).collect()
+    }
+}
+
+impl Arena {
+    /// Visits the runs of a record in order, until `each` has enough.
+    pub(super) fn each_run<T>(
+        &'static self,
+        record: &Record,
+        mut each: impl FnMut(Run) -> Option<T>,
+    ) -> Option<T> {
+        let count = record.run_count.load(Relaxed);
+        if usize::from(count) <= INLINE_RUNS {
+            return (0..usize::from(count)).find_map(|index| each(record.run(index)?));
+        }
+        self.geometry.runs(self.region, record)?.into_iter().find_map(each)
+    }
+
+    /// From a position of an object to the end of the run that it lies in.
+    pub(super) fn piece_at(&'static self, record: &Record, position: usize) -> Option<Piece> {
+        let mut before = 0;
+        self.each_run(record, |run| {
+            let piece = self.geometry.piece(run)?;
+            let inside = position.checked_sub(before)?;
+            before += piece.length;
+            (inside < piece.length).then(|| Piece { at: piece.at + inside, length: piece.length - inside })
+        })
+    }
+
+    /// Bytes that nobody writes as long as the slice is used: the caller holds a pin on what they belong to, and they are complete.
+    pub(super) fn slice(&self, piece: Piece) -> &[u8] {
+        self.region.check(piece.at, Some(piece.length), 1);
+        // SAFETY: inside the mapping, as was checked. The caller's pin keeps the writer of every process from using these bytes for anything
+        // else, and what is complete is not written again (`protocol`).
+        unsafe { std::slice::from_raw_parts(self.region.pointer(piece.at), piece.length) }
+    }
+
+    /// Writes bytes that only the caller knows of: they belong to a draft of its own, behind what readers were told of.
+    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
+        self.region.check(at, Some(bytes.len()), 1);
+        let target = self.region.pointer(at);
+        // SAFETY: inside the mapping, as was checked. No reader has been given these bytes, and the allocator gave them to nobody else; the
+        // source is memory of this process, so the two do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
+}

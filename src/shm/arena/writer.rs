@@ -1,0 +1,421 @@
+//! The one that writes: it takes space and records, commits, kills, and gives back what nobody pins any more.
+//!
+//! There is one in all processes, because it holds the lease. It is not shared between threads either: its user puts a lock around it,
+//! and holds that for the bookkeeping alone, never for a copy of a body.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::data::{LIST_UNITS, MAX_RUNS};
+use super::draft::Draft;
+use super::pinned::Pinned;
+use super::record::{INLINE_RUNS, NEVER, Record};
+use super::{Arena, Run, UNIT, Wanted};
+use crate::shm::buddy::Buddy;
+use crate::shm::locks::Held;
+use crate::shm::numbers::Numbers;
+use crate::shm::protocol::{self, Count, NONE, Phase, State};
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// Every record is in use.
+    Records,
+    /// No run is long enough, and too many would be needed.
+    Units,
+    /// Readers pin too much of what is gone.
+    Pinned,
+}
+
+/// What a draft becomes.
+#[derive(Debug, Clone, Copy)]
+pub struct Object {
+    /// By what it is found.
+    pub primary: u128,
+    /// 0 for the first of a family.
+    pub variance: u64,
+    /// Bytes of the head, which begins where the draft begins.
+    pub head_bytes: usize,
+    /// Where the body begins.
+    pub body_at: usize,
+    /// Bytes of the body.
+    pub body_bytes: usize,
+    /// CRC-32 of the body.
+    pub body_sum: u32,
+    /// [`Arena::next_sequence`]: the larger of two is the newer.
+    pub sequence: u64,
+    /// The user's own count, kept with it.
+    pub began: u64,
+    /// Since when it is stale, in nanoseconds since 1970; `None`: it is not.
+    pub stale_from: Option<u64>,
+}
+
+/// Something that is gone but for its readers.
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    Object(u32),
+    /// An earlier head of an object.
+    Head {
+        record: u32,
+        state: State,
+        run: Run,
+    },
+}
+
+/// The writer of an arena.
+#[derive(Debug)]
+pub struct Writer {
+    arena: &'static Arena,
+    _lease: Held,
+    buddy: Buddy,
+    free: Numbers,
+    waiting: VecDeque<Waiting>,
+    waiting_units: u32,
+}
+
+impl Writer {
+    pub(super) fn new(arena: &'static Arena, lease: Held, buddy: Buddy, free: Numbers) -> Self {
+        Self { arena, _lease: lease, buddy, free, waiting: VecDeque::new(), waiting_units: 0 }
+    }
+
+    /// Takes a record and space for so many bytes, the first `together` of them contiguous.
+    ///
+    /// # Errors
+    /// [`Full`]: something has to be killed first, or does not help.
+    pub fn take(&mut self, bytes: usize, together: usize) -> Result<Draft, Full> {
+        self.reclaim();
+        if self.is_crowded() {
+            return Err(Full::Pinned);
+        }
+        let number = self.free.first().ok_or(Full::Records)?;
+        let record = self.arena.records.get(number as usize).ok_or(Full::Records)?;
+        let mut draft_runs = Vec::new();
+        let list = self.take_runs(&mut draft_runs, bytes.max(1), together).ok_or(Full::Units)?;
+        self.free.remove(number);
+        // The pin first: a record that is written and not pinned is nobody's.
+        let state = State(record.state.load(SeqCst)).next_life();
+        if let Some(pins) = self.arena.pins(record) {
+            pins.up();
+        }
+        record.head.store(0, SeqCst);
+        record.run_count.store(0, Relaxed);
+        record.state.store(state.0, SeqCst);
+        let pinned = Pinned::new(self.arena, number, state);
+        let draft = Draft { arena: self.arena, record: number, pinned, runs: draft_runs, list };
+        draft.note_runs(record);
+        Ok(draft)
+    }
+
+    /// Gives a draft more room.
+    ///
+    /// # Errors
+    /// [`Full`]: it is as it was.
+    pub fn grow(&mut self, draft: &mut Draft, bytes: usize) -> Result<(), Full> {
+        self.reclaim();
+        if self.is_crowded() {
+            return Err(Full::Pinned);
+        }
+        let before = draft.runs.len();
+        let mut runs = std::mem::take(&mut draft.runs);
+        let had_list = draft.list;
+        let list = self.take_runs_with(&mut runs, bytes.max(1), 1, had_list);
+        draft.runs = runs;
+        match list {
+            Some(list) => draft.list = list,
+            None => {
+                debug_assert_eq!(draft.runs.len(), before, "rolled back");
+                return Err(Full::Units);
+            }
+        }
+        draft.note_runs(self.record(draft.record));
+        Ok(())
+    }
+
+    /// Makes a draft an object that can be found. What it does not need of its room goes back.
+    pub fn commit(&mut self, mut draft: Draft, object: &Object) -> u32 {
+        self.trim(&mut draft, object.body_at + object.body_bytes);
+        let (number, record) = (draft.record, self.record(draft.record));
+        draft.note_runs(record);
+        let start = draft.runs.first().map_or(0, |run| run.start);
+        record.set_primary(object.primary);
+        record.variance.store(object.variance, Relaxed);
+        record.head.store(u64::from(start) << 32 | object.head_bytes as u64, SeqCst);
+        record.heat.store(0, Relaxed);
+        // Drafts are bounded far below 4 GiB by what a list of runs can hold.
+        record.body_bytes.store(object.body_bytes as u32, Relaxed);
+        record.body_at.store(object.body_at as u32, Relaxed);
+        record.sequence.store(object.sequence, Relaxed);
+        record.stale_from.store(object.stale_from.unwrap_or(NEVER), Relaxed);
+        record.began.store(object.began, Relaxed);
+        record.body_sum.store(object.body_sum, Relaxed);
+        record.sum.store(record.fixed_sum(), Relaxed);
+        self.arena.set_checked(number);
+        // Everything above is there for who sees this.
+        record.state.store(draft.pinned_state().in_phase(Phase::Committed).0, SeqCst);
+        if let Some(first) = self.arena.chain(object.primary) {
+            protocol::link(first, &record.next, number);
+        }
+        number
+    }
+
+    /// Gives a draft up.
+    pub fn discard(&mut self, draft: Draft) {
+        let number = draft.record;
+        draft.note_runs(self.record(number));
+        drop(draft);
+        self.end(number);
+    }
+
+    /// Ends an object: nobody finds it any more, and its space is free once nobody reads it.
+    pub fn kill(&mut self, number: u32) {
+        let record = self.record(number);
+        let seen = State(record.state.load(SeqCst));
+        if matches!(seen.phase(), Phase::Free | Phase::Writing) {
+            return;
+        }
+        protocol::unlink(&self.wanted(record), number);
+        self.end(number);
+    }
+
+    /// Exchanges the head of an object.
+    ///
+    /// # Errors
+    /// [`Full`]: it has the old one.
+    pub fn put_head(&mut self, number: u32, head: &[u8]) -> Result<(), Full> {
+        self.reclaim();
+        if self.is_crowded() {
+            return Err(Full::Pinned);
+        }
+        let units = u32::try_from(head.len().div_ceil(UNIT)).map_err(|_| Full::Units)?;
+        let start = self.buddy.take(units).ok_or(Full::Units)?;
+        let (record, run) = (self.record(number), Run { start, units });
+        if let Some(piece) = self.arena.geometry.piece(run) {
+            self.arena.write(piece.at, head);
+        }
+        let old = self.separate_head(record);
+        record.head.store(u64::from(start) << 32 | head.len() as u64, SeqCst);
+        if let Some(run) = old {
+            let state = State(record.state.load(SeqCst));
+            self.waiting_units += run.units;
+            self.waiting.push_back(Waiting::Head { record: number, state, run });
+            self.reclaim();
+        }
+        Ok(())
+    }
+
+    /// Bytes that an object takes: its head, its body, and what they are rounded up by.
+    #[must_use]
+    pub fn size(&self, number: u32) -> usize {
+        let record = self.record(number);
+        let runs = self.arena.geometry.runs(self.arena.region, record).unwrap_or_default();
+        let body: usize = runs.iter().map(|run| run.bytes()).sum();
+        body + self.separate_head(record).map_or(0, Run::bytes)
+    }
+
+    /// The objects of a family: record, variance and sequence.
+    #[must_use]
+    pub fn family(&self, primary: u128) -> Vec<(u32, u64, u64)> {
+        let mut found = Vec::new();
+        let mut at = self.arena.chain(primary).map_or(NONE, |first| first.load(SeqCst));
+        // A chain has at most as many links as there are records.
+        for _ in 0..self.arena.records.len() {
+            let Some(record) = self.arena.records.get(at as usize) else { break };
+            let is_live = State(record.state.load(SeqCst)).phase() == Phase::Committed;
+            if is_live && record.is_of(primary) {
+                found.push((at, record.variance.load(Relaxed), record.sequence.load(Relaxed)));
+            }
+            at = record.next.load(SeqCst);
+        }
+        found
+    }
+
+    /// Bytes of the data area that are free.
+    #[must_use]
+    pub fn free_bytes(&self) -> usize {
+        self.buddy.free_units() as usize * UNIT
+    }
+
+    /// The largest contiguous room, in bytes.
+    #[must_use]
+    pub fn longest_free_bytes(&self) -> usize {
+        self.buddy.longest_run() as usize * UNIT
+    }
+
+    /// Bytes of what is gone but for its readers.
+    #[must_use]
+    pub fn pinned_bytes(&self) -> usize {
+        self.waiting_units as usize * UNIT
+    }
+
+    /// Whether an object is pinned by a reader.
+    #[must_use]
+    pub fn is_pinned(&self, number: u32) -> bool {
+        self.record(number).pins.iter().any(|pins| pins.now() > 0)
+    }
+
+    /// Gives back what nobody pins any more, as far as a few looks go.
+    pub fn reclaim(&mut self) {
+        for _ in 0..self.waiting.len().min(LOOKS) {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            if !self.try_free(waiting) {
+                self.waiting.push_back(waiting);
+            }
+        }
+    }
+
+    pub(super) fn wait_for(&mut self, number: u32, units: u32) {
+        self.waiting_units += units;
+        self.waiting.push_back(Waiting::Object(number));
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.waiting_units > self.arena.geometry.units / PINNED_SHARE
+    }
+
+    fn end(&mut self, number: u32) {
+        let record = self.record(number);
+        let seen = State(record.state.load(SeqCst));
+        record.state.store(seen.in_phase(Phase::Dying).0, SeqCst);
+        self.waiting_units += self.units_of(record);
+        if !self.try_free(Waiting::Object(number)) {
+            self.waiting.push_back(Waiting::Object(number));
+        }
+    }
+
+    fn try_free(&mut self, waiting: Waiting) -> bool {
+        match waiting {
+            Waiting::Object(number) => {
+                let record = self.record(number);
+                let units = self.units_of(record);
+                let (head, runs) = (self.separate_head(record), self.runs_of(record));
+                if !protocol::free(&record.state, &record.pins, State(record.state.load(SeqCst))) {
+                    return false;
+                }
+                for run in head.into_iter().chain(runs) {
+                    self.buddy.give(run.start, run.units);
+                }
+                self.waiting_units = self.waiting_units.saturating_sub(units);
+                self.free.insert(number);
+                true
+            }
+            Waiting::Head { record, state, run } => {
+                let place = self.record(record);
+                let is_same = State(place.state.load(SeqCst)).generation() == state.generation();
+                if is_same && place.pins.iter().any(|pins| pins.now() > 0) {
+                    return false;
+                }
+                self.buddy.give(run.start, run.units);
+                self.waiting_units = self.waiting_units.saturating_sub(run.units);
+                true
+            }
+        }
+    }
+
+    /// All runs of a record: those of the object, and that of their list.
+    fn runs_of(&self, record: &Record) -> Vec<Run> {
+        let mut runs = self.arena.geometry.runs(self.arena.region, record).unwrap_or_default();
+        if usize::from(record.run_count.load(Relaxed)) > INLINE_RUNS {
+            runs.extend(record.run(0));
+        }
+        runs
+    }
+
+    fn units_of(&self, record: &Record) -> u32 {
+        let runs = self.runs_of(record).into_iter().chain(self.separate_head(record));
+        runs.map(|run| run.units).sum()
+    }
+
+    /// The head, where it does not lie at the beginning of the object any more.
+    fn separate_head(&self, record: &Record) -> Option<Run> {
+        self.arena.separate_head(record)
+    }
+
+    fn take_runs(&mut self, runs: &mut Vec<Run>, bytes: usize, together: usize) -> Option<Option<Run>> {
+        self.take_runs_with(runs, bytes, together, None)
+    }
+
+    /// Takes runs behind those that there are, and a list for them if they are many. `None`: all is as it was.
+    fn take_runs_with(
+        &mut self,
+        runs: &mut Vec<Run>,
+        bytes: usize,
+        together: usize,
+        mut list: Option<Run>,
+    ) -> Option<Option<Run>> {
+        let before = runs.len();
+        let is_taken = self.take_units(runs, bytes, together);
+        if is_taken && runs.len() > INLINE_RUNS && list.is_none() {
+            list = self.buddy.take(LIST_UNITS).map(|start| Run { start, units: LIST_UNITS });
+        }
+        if is_taken && runs.len() <= MAX_RUNS && (runs.len() <= INLINE_RUNS || list.is_some()) {
+            return Some(list);
+        }
+        for run in runs.drain(before..) {
+            self.buddy.give(run.start, run.units);
+        }
+        None
+    }
+
+    fn take_units(&mut self, runs: &mut Vec<Run>, bytes: usize, together: usize) -> bool {
+        let Ok(mut left) = u32::try_from(bytes.div_ceil(UNIT)) else { return false };
+        let least = (left / if left < SMALL_UNITS { FEW } else { MANY }).max(1);
+        let mut first = u32::try_from(together.div_ceil(UNIT)).unwrap_or(u32::MAX).max(1);
+        while left > 0 {
+            let longest = self.buddy.longest_run();
+            let units = left.min(longest);
+            if units < least.max(first).min(left) || runs.len() >= MAX_RUNS {
+                return false;
+            }
+            let Some(start) = self.buddy.take(units) else { return false };
+            runs.push(Run { start, units });
+            left -= units;
+            first = 1;
+        }
+        true
+    }
+
+    /// Gives back what lies behind the first so many bytes.
+    fn trim(&mut self, draft: &mut Draft, bytes: usize) {
+        let mut left = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).max(1);
+        draft.runs.retain_mut(|run| {
+            let kept = run.units.min(left);
+            if kept < run.units {
+                self.buddy.give(run.start + kept, run.units - kept);
+            }
+            left -= kept;
+            run.units = kept;
+            kept > 0
+        });
+    }
+
+    fn wanted(&self, record: &Record) -> Wanted {
+        Wanted { arena: self.arena, primary: record.primary(), variance: record.variance.load(Relaxed) }
+    }
+
+    fn record(&self, number: u32) -> &'static Record {
+        self.arena.records.get(number as usize).expect("numbers come from the table")
+    }
+}
+
+impl Arena {
+    /// The head of a record, where it does not lie at the beginning of its object.
+    pub(super) fn separate_head(&self, record: &Record) -> Option<Run> {
+        let (start, bytes) = record.head();
+        let run = Run { start, units: bytes.div_ceil(UNIT as u32) };
+        let first = match usize::from(record.run_count.load(Relaxed)) {
+            0 => return None,
+            count if count <= INLINE_RUNS => record.run(0),
+            _ => self.geometry.runs(self.region, record).and_then(|runs| runs.first().copied()),
+        };
+        (bytes > 0 && first.is_none_or(|first| first.start != start)).then_some(run)
+    }
+}
+
+/// Waiting things looked at in one go.
+const LOOKS: usize = 32;
+/// What is gone but for its readers may be this fraction of the data area; with more, nothing new is taken.
+const PINNED_SHARE: u32 = 8;
+/// Objects below this (64 KiB) have at most [`FEW`] runs, others [`MANY`]: each is a write to the client of its own.
+const SMALL_UNITS: u32 = 1024;
+const FEW: u32 = 4;
+const MANY: u32 = 32;
