@@ -229,6 +229,6 @@ pub(super) const NONE: u32 = u32::MAX;
 /// Pins of one process on one object. What is above is room for those who are about to find that out.
 pub(super) const MAX_PINS: u16 = u16::MAX - 4096;
 /// Records looked at in one chain: far more than hash to one place, and an end for a chain that a crash closed to a ring.
-const MAX_CHAIN: usize = 1024;
+pub(super) const MAX_CHAIN: usize = 1024;
 /// How often a reader begins again.
 const MAX_RETRIES: usize = 8;

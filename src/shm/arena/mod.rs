@@ -304,6 +304,31 @@ impl Arena {
         }
     }
 
+    /// An object was renewed: its head is of a fetch that `began` then, and it is stale no more. For its writer, behind
+    /// [`Writer::put_head`].
+    pub fn mark_renewed(&self, record: u32, began: u64) {
+        if let Some(record) = self.records.get(record as usize) {
+            record.began.store(began, SeqCst);
+            record.stale_from.store(record::NEVER, SeqCst);
+        }
+    }
+
+    /// The objects of a family: record, variance and sequence. A hint, but for the writer.
+    #[must_use]
+    pub fn family(&self, primary: u128) -> Vec<(u32, u64, u64)> {
+        let mut found = Vec::new();
+        let mut at = self.chain(primary).map_or(NONE, |first| first.load(SeqCst));
+        for _ in 0..protocol::MAX_CHAIN {
+            let Some(record) = self.records.get(at as usize) else { break };
+            let is_live = State(record.state.load(SeqCst)).phase() == protocol::Phase::Committed;
+            if is_live && record.is_of(primary) {
+                found.push((at, record.variance.load(Relaxed), record.sequence.load(Relaxed)));
+            }
+            at = record.next.load(SeqCst);
+        }
+        found
+    }
+
     /// Pins a record that its writer knows to be committed.
     pub fn pin(&'static self, record: u32) -> Option<Pinned> {
         let place = self.records.get(record as usize)?;

@@ -14,7 +14,7 @@ use super::{Arena, Run, UNIT, Wanted};
 use crate::shm::buddy::Buddy;
 use crate::shm::locks::Held;
 use crate::shm::numbers::Numbers;
-use crate::shm::protocol::{self, Count, NONE, Phase, State};
+use crate::shm::protocol::{self, Count, Phase, State};
 
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,23 +210,6 @@ impl Writer {
         let runs = self.arena.geometry.runs(self.arena.region, record).unwrap_or_default();
         let body: usize = runs.iter().map(|run| run.bytes()).sum();
         body + self.separate_head(record).map_or(0, Run::bytes)
-    }
-
-    /// The objects of a family: record, variance and sequence.
-    #[must_use]
-    pub fn family(&self, primary: u128) -> Vec<(u32, u64, u64)> {
-        let mut found = Vec::new();
-        let mut at = self.arena.chain(primary).map_or(NONE, |first| first.load(SeqCst));
-        // A chain has at most as many links as there are records.
-        for _ in 0..self.arena.records.len() {
-            let Some(record) = self.arena.records.get(at as usize) else { break };
-            let is_live = State(record.state.load(SeqCst)).phase() == Phase::Committed;
-            if is_live && record.is_of(primary) {
-                found.push((at, record.variance.load(Relaxed), record.sequence.load(Relaxed)));
-            }
-            at = record.next.load(SeqCst);
-        }
-        found
     }
 
     /// Bytes of the data area that are free.
