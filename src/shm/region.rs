@@ -34,6 +34,8 @@ pub struct Spec<'a> {
     pub magic: [u8; 8],
     /// A number for the way things are laid out in it.
     pub layout: u64,
+    /// The seeds of one that is made; `None`: they are drawn.
+    pub seeds: Option<fn() -> [u64; 4]>,
 }
 
 /// Where a region lies.
@@ -227,12 +229,7 @@ impl Region {
 
     fn begin(file: File, path: Option<&Path>, spec: &Spec<'_>) -> io::Result<Self> {
         let map = MmapOptions::new().len(spec.bytes).map_raw(&file)?;
-        let mut seeds = [0; 4];
-        for seed in &mut seeds {
-            let mut bytes = [0; 8];
-            getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-            *seed = u64::from_le_bytes(bytes);
-        }
+        let seeds = spec.seeds.map_or_else(drawn, |seeds| Ok(seeds()))?;
         let header = Header::new(spec, seeds)?;
         let region = Self { map, file, path: path.map(Into::into), seeds, made_at: header.made_at() };
         let words = words_of(&region.map, 0, HEADER_WORDS);
@@ -507,6 +504,16 @@ fn free_of_group() -> Option<u64> {
         |name| std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?.trim().parse().ok();
     let (most, now): (u64, u64) = (number("memory.max")?, number("memory.current")?);
     Some(most.saturating_sub(now))
+}
+
+fn drawn() -> io::Result<[u64; 4]> {
+    let mut seeds = [0; 4];
+    for seed in &mut seeds {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        *seed = u64::from_le_bytes(bytes);
+    }
+    Ok(seeds)
 }
 
 /// The number of this start of the machine.

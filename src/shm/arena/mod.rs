@@ -50,6 +50,8 @@ pub struct Settings<'a> {
     pub records: u32,
     /// Bytes for the user's own words.
     pub user_bytes: usize,
+    /// The seeds of one that is made; `None`: they are drawn.
+    pub seeds: Option<fn() -> [u64; 4]>,
 }
 
 /// Why there is no arena.
@@ -156,10 +158,10 @@ impl Arena {
     /// # Errors
     /// [`ArenaError`].
     pub fn open(settings: &Settings<'_>) -> Result<(&'static Self, How), ArenaError> {
-        let Settings { place, bytes, records, user_bytes } = *settings;
+        let Settings { place, bytes, records, user_bytes, seeds } = *settings;
         let geometry = Geometry::new(bytes, records, user_bytes)
             .ok_or_else(|| ArenaError::TooSmall(Geometry::least(records, user_bytes)))?;
-        let spec = Spec { place, bytes, magic: MAGIC, layout: LAYOUT };
+        let spec = Spec { place, bytes, magic: MAGIC, layout: LAYOUT, seeds };
         let begin = |region: &'static Region| {
             Tables::of(region, geometry).first.iter().for_each(|link| link.store(NONE, Relaxed));
             write_geometry(own_words(region), geometry);
@@ -327,6 +329,15 @@ impl Arena {
             at = record.next.load(SeqCst);
         }
         found
+    }
+
+    /// Bytes that an object takes. A hint, but for the writer.
+    #[must_use]
+    pub fn size(&'static self, record: u32) -> usize {
+        let Some(record) = self.records.get(record as usize) else { return 0 };
+        let runs = self.geometry.runs(self.region, record).unwrap_or_default();
+        let body: usize = runs.iter().map(|run| run.bytes()).sum();
+        body + self.separate_head(record).map_or(0, Run::bytes)
     }
 
     /// Pins a record that its writer knows to be committed.

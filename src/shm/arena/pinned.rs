@@ -35,6 +35,18 @@ impl Pinned {
         self.state.generation()
     }
 
+    /// By what it is found.
+    #[must_use]
+    pub fn primary(&self) -> u128 {
+        self.place().primary()
+    }
+
+    /// Whether it is the first of its family.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.place().variance.load(Relaxed) == 0
+    }
+
     /// A copy of the head.
     #[must_use]
     pub fn head(&self) -> Option<Bytes> {

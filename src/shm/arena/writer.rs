@@ -206,10 +206,7 @@ impl Writer {
     /// Bytes that an object takes: its head, its body, and what they are rounded up by.
     #[must_use]
     pub fn size(&self, number: u32) -> usize {
-        let record = self.record(number);
-        let runs = self.arena.geometry.runs(self.arena.region, record).unwrap_or_default();
-        let body: usize = runs.iter().map(|run| run.bytes()).sum();
-        body + self.separate_head(record).map_or(0, Run::bytes)
+        self.arena.size(number)
     }
 
     /// Bytes of the data area that are free.
@@ -251,7 +248,9 @@ impl Writer {
         self.waiting.push_back(Waiting::Object(number));
     }
 
-    fn is_crowded(&self) -> bool {
+    /// Whether readers pin so much of what is gone that nothing new is taken.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
         self.waiting_units > self.arena.geometry.units / PINNED_SHARE
     }
 
