@@ -18,8 +18,7 @@ mod entry;
 mod families;
 mod fill;
 mod hit;
-#[cfg_attr(not(test), expect(dead_code, reason = "the store over numbered records will use it"))]
-mod lanes;
+pub mod lanes;
 mod ledger;
 pub mod listing;
 mod queues;

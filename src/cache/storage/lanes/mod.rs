@@ -25,7 +25,7 @@ use ghosts::Ghosts;
 
 /// The queue that a record stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+pub enum Lane {
     /// New objects: most of them are never asked for again and leave from here.
     Small,
     /// Objects that were asked for again.
@@ -43,7 +43,7 @@ pub enum Favor {
 }
 
 /// What the policy knows of a record and keeps in the record itself, where readers count hits and the next process finds the lane.
-pub(super) trait Heat {
+pub trait Heat {
     /// Hits since it was last judged, 0 to [`MAX_HITS`].
     fn hits(&self, record: u32) -> u8;
     /// Sets the hits. Readers count meanwhile; a hit lost between both does not matter.
@@ -56,7 +56,7 @@ pub(super) trait Heat {
 
 /// Both lanes and the ghost.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub struct Lanes {
     places: Vec<Place>,
     small: Sum,
     main: Sum,
@@ -203,6 +203,11 @@ impl Lanes {
         self.small.records + self.main.records
     }
 
+    /// True if nothing is in the lanes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn units(&self) -> u64 {
         self.small.units + self.main.units
     }
@@ -303,11 +308,11 @@ fn weight(units: u32, lane: Lane) -> u32 {
 }
 
 /// The most hits that are remembered, as in the S3-FIFO paper (SOSP 2023).
-pub(super) const MAX_HITS: u8 = 3;
+pub const MAX_HITS: u8 = 3;
 /// The most records that are judged for one victim: about a millisecond when none of them is in the processor's cache.
-pub(super) const MAX_STEPS: u32 = 4096;
+pub const MAX_STEPS: u32 = 4096;
 /// Costs are counted in units of the arena's allocator.
-pub(super) const UNIT_BYTES: u64 = 64;
+pub const UNIT_BYTES: u64 = 64;
 /// One part in this many of the bytes is the small lane, as in the paper.
 const SMALL_SHARE: u64 = 10;
 const BEFORE: usize = 0;

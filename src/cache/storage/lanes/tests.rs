@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::ghosts::MIN_GHOSTS;
 use super::*;
 
+mod ratio;
+
 /// The records, as the store has them.
 struct Records(Vec<(u8, Option<Lane>, u64)>);
 
