@@ -24,6 +24,7 @@ use portcullis::cache::directives::Asked;
 use portcullis::cache::freshness::{Policy, RequestFacts, Verdict, judge};
 use portcullis::cache::key::{KeyParts, MethodClass, canonical_query};
 use portcullis::cache::reuse::{Reuse, reuse};
+use portcullis::cache::storage::lanes::Favor;
 use portcullis::cache::storage::{HeapStore, Settings};
 use portcullis::cache::vary::variance;
 
@@ -117,7 +118,11 @@ impl Bench {
             request: request.into_iter().collect(),
             policy: Policy { ttl: Some(Duration::from_secs(60)), ..Policy::default() },
             now,
-            store: HeapStore::new(Settings { capacity_bytes: 64 << 20, max_object_bytes: 8 << 20 }),
+            store: HeapStore::new(Settings {
+                capacity_bytes: 64 << 20,
+                max_object_bytes: 8 << 20,
+                favor: Favor::Requests,
+            }),
             span: Span::inactive().handle(),
         };
         bench.stored = bench.judge()?;

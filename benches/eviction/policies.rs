@@ -173,7 +173,7 @@ pub struct S3Fifo {
 }
 
 impl S3Fifo {
-    /// What was asked for twice moves on.
+    /// As published: what was asked for twice moves on.
     pub fn plain(capacity: u64, trace: &Trace) -> Self {
         Self {
             capacity,

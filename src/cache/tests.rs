@@ -5,11 +5,13 @@ mod bytes;
 use std::time::{Duration, SystemTime};
 
 use super::key::{KeyParts, MethodClass};
+use super::storage::lanes::Favor;
 use super::*;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 
-const SETTINGS: Settings = Settings { capacity_bytes: 1 << 20, max_object_bytes: 1 << 18 };
+const SETTINGS: Settings =
+    Settings { capacity_bytes: 1 << 20, max_object_bytes: 1 << 18, favor: Favor::Requests };
 
 fn key(path: &str) -> CacheKey {
     let parts = KeyParts {

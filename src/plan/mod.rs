@@ -26,6 +26,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::cache::storage::lanes::Favor;
 use crate::config::units::{ByteSize, Timespan, TimespanOrZero};
 use crate::config::{Document, Problems, Report, Section, codes, keys_of, shape};
 use crate::exchange::Exchange;
@@ -155,6 +156,8 @@ pub struct CacheZone {
     pub size_bytes: u64,
     /// The largest object.
     pub max_object_bytes: u64,
+    /// What stays when not all can.
+    pub favor: Favor,
 }
 
 /// Default size of the cache.
@@ -309,6 +312,18 @@ struct CacheSpec {
     /// The largest answer that is kept. A longer one is passed on and not stored.
     #[schemars(extend("default" = ByteSize(DEFAULT_MAX_OBJECT_BYTES)))]
     max_object: Option<ByteSize>,
+    /// What stays when not all answers can.
+    #[schemars(extend("default" = "requests"))]
+    favor: Option<FavorWord>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum FavorWord {
+    /// As many requests as can be are answered from the store: a large answer must have been asked for more often than a small one.
+    Requests,
+    /// As many bytes as can be come from the store: the size of an answer does not matter.
+    Bytes,
 }
 
 /// How the gateway stops when it is told to (SIGTERM).
@@ -426,10 +441,14 @@ fn cache_zone(root: &Section, problems: &mut Problems) -> CacheZone {
         );
     }
     let spec = section.as_ref().and_then(|s| s.decode::<CacheSpec>(problems));
-    let (size, max) = spec.map_or((None, None), |spec| (spec.size, spec.max_object));
+    let (size, max, favor) = spec.map_or((None, None, None), |spec| (spec.size, spec.max_object, spec.favor));
     let zone = CacheZone {
         size_bytes: size.map_or(DEFAULT_CACHE_BYTES, |size| size.0),
         max_object_bytes: max.map_or(DEFAULT_MAX_OBJECT_BYTES, |max| max.0),
+        favor: match favor {
+            Some(FavorWord::Requests) | None => Favor::Requests,
+            Some(FavorWord::Bytes) => Favor::Bytes,
+        },
     };
     if let Some(section) = section
         && zone.max_object_bytes > zone.size_bytes

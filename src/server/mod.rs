@@ -72,6 +72,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     let zone = Zone::new(StoreSettings {
         capacity_bytes: to_usize(plan.cache.size_bytes),
         max_object_bytes: to_usize(plan.cache.max_object_bytes),
+        favor: plan.cache.favor,
     });
     let no_route = process.metrics.route(state::NO_ROUTE, &[]);
     let admin = plan

@@ -115,6 +115,7 @@ impl Staged {
         let zone = Zone::new(StoreSettings {
             capacity_bytes: to_usize(plan.cache.size_bytes),
             max_object_bytes: to_usize(plan.cache.max_object_bytes),
+            favor: plan.cache.favor,
         });
         let clock = Arc::new(Mutex::new(Clock { counted_at: Instant::now(), shifted_at: SystemTime::now() }));
         Ok(Self {

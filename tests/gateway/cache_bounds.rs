@@ -83,6 +83,27 @@ fn those_who_wait_for_an_object_that_is_too_large_get_it_whole() {
 }
 
 #[test]
+fn large_answers_that_were_asked_for_twice_stay_where_bytes_are_favored() {
+    let stayed = |favor: &str| {
+        let origin = Origin::start(|request| {
+            let body = vec![b'x'; if request.target().contains("large") { 16_000 } else { 200 }];
+            response(200, &[("Cache-Control", "max-age=600")], &body)
+        });
+        let cache = format!("cache: {{ size: 2MiB, maxObject: 64KiB, favor: {favor} }}\n");
+        let gateway = Gateway::start(&(crate::cache_gate::yaml(&origin, &["cache: {}"]) + &cache));
+        let [way, _] = BOTH;
+        let ask = |name: String| gateway.get(&format!("{way}/{name}"));
+        for _ in 0..2 {
+            (0..8).for_each(|n| assert_eq!(ask(format!("large-{n}")).status, 200, "{favor}"));
+        }
+        (0..2500).for_each(|n| assert_eq!(ask(format!("small-{n}")).status, 200, "{favor}"));
+        (0..8).filter(|n| is_hit(&ask(format!("large-{n}")))).count()
+    };
+    let (requests, bytes) = (stayed("requests"), stayed("bytes"));
+    assert!(requests <= 1 && bytes >= 7, "of 8: {requests} by requests, {bytes} by bytes");
+}
+
+#[test]
 fn the_store_stays_within_its_size_and_lets_the_oldest_go() {
     let origin = Origin::start(|_| response(200, &[("Cache-Control", "max-age=600")], &[b'x'; 20_000]));
     let gateway = small_store(&origin, &["cache: {}"]);

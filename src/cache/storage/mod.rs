@@ -46,6 +46,7 @@ use bans::Table;
 use entry::{CHUNK_OVERHEAD_BYTES, Entry, Head, LENGTH_FIELD_BYTES, Slot, cost};
 use fill::{Fill, FillReader, FillWriter};
 use hit::Hit;
+use lanes::Favor;
 pub use ledger::StoreStats;
 use ledger::{Ledger, Taken};
 use shard::{Found, Shard};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub capacity_bytes: usize,
     /// The largest body that is stored. Default 8 MiB in the configuration; never more than the capacity.
     pub max_object_bytes: usize,
+    /// What stays when not all can. Default [`Favor::Requests`].
+    pub favor: Favor,
 }
 
 /// When a fetch began, counted in purges. Take it before the upstream is asked and [`stamp`](Self::stamp) it into the meta:
@@ -118,7 +121,8 @@ impl HeapStore {
     /// Call it once per configured zone, never per reload.
     pub fn new(settings: Settings) -> &'static Self {
         let ledger: &'static Ledger = Box::leak(Box::new(Ledger::new(settings.capacity_bytes)));
-        let place = || Place { state: RwLock::new(Shard::new(ledger)), bytes: AtomicUsize::new(0) };
+        let place =
+            || Place { state: RwLock::new(Shard::new(ledger, settings.favor)), bytes: AtomicUsize::new(0) };
         Box::leak(Box::new(Self {
             ledger,
             shards: (0..SHARDS).map(|_| place()).collect(),

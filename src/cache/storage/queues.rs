@@ -16,6 +16,7 @@ use std::collections::{HashSet, VecDeque};
 use ahash::RandomState;
 
 use super::entry::{Entry, Lane, Slot};
+use super::lanes::Favor;
 
 /// A place in a queue.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,7 @@ pub(super) struct Queues {
     small_bytes: usize,
     main_bytes: usize,
     live: usize,
+    favor: Favor,
 }
 
 /// What the policy decided about the entry at the head of a lane.
@@ -46,6 +48,10 @@ pub(super) enum Fate {
 }
 
 impl Queues {
+    pub(super) fn new(favor: Favor) -> Self {
+        Self { favor, ..Self::default() }
+    }
+
     /// Takes in a new entry and decides its lane.
     pub(super) fn admit(&mut self, slot: Slot, entry: &Entry) {
         let lane = if self.ghost_set.remove(&ghost(slot)) { Lane::Main } else { Lane::Small };
@@ -121,6 +127,7 @@ impl Queues {
     fn hits_to_promote(&self, cost: usize) -> u8 {
         let mean = self.total() / self.live.max(1);
         match cost {
+            _ if self.favor == Favor::Bytes => 1,
             c if c <= mean => 1,
             c if c < mean.saturating_mul(4) => 2,
             _ => 3,

@@ -14,6 +14,7 @@ use super::Shift;
 use super::entry::{Entry, Slot};
 use super::families::{Families, Family};
 use super::fill::Fill;
+use super::lanes::Favor;
 use super::ledger::Ledger;
 use super::queues::{Fate, Queues};
 use crate::cache::key::UrlHash;
@@ -64,12 +65,12 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(ledger: &'static Ledger) -> Self {
+    pub(super) fn new(ledger: &'static Ledger, favor: Favor) -> Self {
         Self {
             ledger,
             families: Families::default(),
             writes: HashMap::default(),
-            queues: Queues::default(),
+            queues: Queues::new(favor),
             purges: VecDeque::new(),
             forgotten_until: 0,
         }

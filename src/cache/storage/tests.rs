@@ -11,7 +11,8 @@ use pingora::http::ResponseHeader;
 use pingora_cache::key::HashBinary;
 use pingora_cache::trace::Span;
 
-const BIG: Settings = Settings { capacity_bytes: 16 << 20, max_object_bytes: 4 << 20 };
+const BIG: Settings =
+    Settings { capacity_bytes: 16 << 20, max_object_bytes: 4 << 20, favor: Favor::Requests };
 
 fn span() -> SpanHandle {
     Span::inactive().handle()
@@ -343,7 +344,11 @@ async fn objects_over_the_limit_are_not_stored() {
 
 #[tokio::test]
 async fn evictions_are_counted_and_hot_objects_stay() {
-    let store = HeapStore::new(Settings { capacity_bytes: 256 << 10, max_object_bytes: 64 << 10 });
+    let store = HeapStore::new(Settings {
+        capacity_bytes: 256 << 10,
+        max_object_bytes: 64 << 10,
+        favor: Favor::Requests,
+    });
     put(store, &key("hot"), &meta(&[]), &[&[1; 1000]]).await.unwrap();
     for n in 0..2000 {
         assert!(get(store, &key("hot")).await.is_some(), "still there before {n}");
@@ -357,8 +362,32 @@ async fn evictions_are_counted_and_hot_objects_stay() {
 }
 
 #[tokio::test]
+async fn one_hit_keeps_a_large_answer_only_where_bytes_are_favored() {
+    for (favor, stay) in [(Favor::Requests, 0..=6), (Favor::Bytes, 58..=64)] {
+        let store = HeapStore::new(Settings { capacity_bytes: 4 << 20, max_object_bytes: 64 << 10, favor });
+        let large = (0..64).map(|n| key(&format!("large {n}")));
+        for key in large.clone() {
+            put(store, &key, &meta(&[]), &[&[1; 16_000]]).await.unwrap();
+            assert!(get(store, &key).await.is_some(), "asked for once");
+        }
+        for n in 0..8000 {
+            put(store, &key(&n.to_string()), &meta(&[]), &[&[0; 500]]).await.unwrap();
+        }
+        let mut stayed = 0;
+        for key in large {
+            stayed += usize::from(get(store, &key).await.is_some());
+        }
+        assert!(stay.contains(&stayed), "{favor:?}: {stayed} of 64 are still there");
+    }
+}
+
+#[tokio::test]
 async fn running_fills_count_and_are_never_evicted() {
-    let store = HeapStore::new(Settings { capacity_bytes: 100_000, max_object_bytes: 90_000 });
+    let store = HeapStore::new(Settings {
+        capacity_bytes: 100_000,
+        max_object_bytes: 90_000,
+        favor: Favor::Requests,
+    });
     let mut one = store.get_miss_handler(&key("a"), &meta(&[]), &span()).await.unwrap();
     one.write_body(vec![1; 60_000].into(), false).await.unwrap();
     let mut two = store.get_miss_handler(&key("b"), &meta(&[]), &span()).await.unwrap();
@@ -412,7 +441,11 @@ async fn a_body_that_is_being_read_outlives_its_eviction() {
 
 #[tokio::test]
 async fn a_declared_body_has_its_room_before_its_first_byte() {
-    let store = HeapStore::new(Settings { capacity_bytes: 100_000, max_object_bytes: 90_000 });
+    let store = HeapStore::new(Settings {
+        capacity_bytes: 100_000,
+        max_object_bytes: 90_000,
+        favor: Favor::Requests,
+    });
     let declared = meta(&[("content-length", "60000")]);
     let mut first = store.get_miss_handler(&key("a"), &declared, &span()).await.unwrap();
     assert!(

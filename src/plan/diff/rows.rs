@@ -97,6 +97,7 @@ pub const GATEWAY: &[Row] = &[
     row("version", Form::Any, none, Neutral),
     row("cache.size", Form::Any, |_, _| Some(Value::Size(DEFAULT_CACHE_BYTES)), Neutral),
     row("cache.maxObject", Form::Any, |_, _| Some(Value::Size(DEFAULT_MAX_OBJECT_BYTES)), Neutral),
+    row("cache.favor", Form::Any, |_, _| text("requests"), Neutral),
     row("accessLog", Form::Whole, |_, _| text("stdout"), Neutral),
     row("shutdown.grace", Form::Any, |_, _| Some(Value::Span(DEFAULT_GRACE)), Neutral),
     row("shutdown.delay", Form::Any, zero, Neutral),

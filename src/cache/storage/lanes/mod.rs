@@ -38,7 +38,7 @@ pub enum Favor {
     /// Requests answered from the cache: a large object must have been asked for more often than a small one to stay.
     #[default]
     Requests,
-    /// Bytes answered from the cache: the size does not matter.
+    /// Bytes answered from the cache: one hit is enough, whatever the size.
     Bytes,
 }
 
@@ -220,7 +220,7 @@ impl Lanes {
 
     fn hits_to_promote(&self, at: u32) -> u8 {
         if self.favor == Favor::Bytes {
-            return 2;
+            return 1;
         }
         let mean = self.units() / u64::from(self.len().max(1));
         match u64::from(self.place(at)[WEIGHT] & !IN_MAIN) {

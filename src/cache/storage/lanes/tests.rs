@@ -80,7 +80,7 @@ impl Model {
                 }
                 let (record, cost) = self.small.remove(0);
                 let need = match (favor, cost) {
-                    (Favor::Bytes, _) => 2,
+                    (Favor::Bytes, _) => 1,
                     (_, cost) if cost <= mean => 1,
                     (_, cost) if cost < 4 * mean => 2,
                     _ => 3,
@@ -334,7 +334,7 @@ fn large_objects_must_be_asked_for_more_often_unless_bytes_count() {
     // With 99 objects of 100 units and one of 412, the mean is 103.
     let by_requests = [1, 100, 101, 411, 412].map(|units| least(Favor::Requests, units * UNIT_BYTES));
     assert_eq!(by_requests, [1, 1, 2, 2, 3].map(Some), "up to the mean, below four times the mean, beyond");
-    assert_eq!([64, 64_000].map(|cost| least(Favor::Bytes, cost)), [Some(2); 2], "whatever the size");
+    assert_eq!([64, 64_000].map(|cost| least(Favor::Bytes, cost)), [Some(1); 2], "whatever the size");
 }
 
 #[test]

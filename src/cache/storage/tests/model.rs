@@ -36,7 +36,8 @@ fn meta_at(created: SystemTime) -> CacheMeta {
 }
 
 async fn run(capacity: usize, steps: Vec<Step>) -> StoreStats {
-    let store = HeapStore::new(Settings { capacity_bytes: capacity, max_object_bytes: 8000 });
+    let store =
+        HeapStore::new(Settings { capacity_bytes: capacity, max_object_bytes: 8000, favor: Favor::Requests });
     let mut model: HashMap<u8, Vec<u8>> = HashMap::new();
     let base = SystemTime::now();
     for (round, step) in steps.into_iter().enumerate() {
@@ -114,7 +115,8 @@ proptest! {
 
 #[test]
 fn many_threads_leave_the_books_in_order() {
-    let store = HeapStore::new(Settings { capacity_bytes: 200_000, max_object_bytes: 8000 });
+    let store =
+        HeapStore::new(Settings { capacity_bytes: 200_000, max_object_bytes: 8000, favor: Favor::Requests });
     std::thread::scope(|scope| {
         for thread in 0..4usize {
             scope.spawn(move || {

@@ -49,7 +49,11 @@ async fn freshness(store: &'static HeapStore, key: &CacheKey) -> Option<bool> {
 #[tokio::test]
 async fn a_hundred_thousand_objects_are_purged_by_tag_without_touching_one() {
     const OBJECTS: usize = 100_000;
-    let store = HeapStore::new(Settings { capacity_bytes: 1 << 30, max_object_bytes: 1 << 20 });
+    let store = HeapStore::new(Settings {
+        capacity_bytes: 1 << 30,
+        max_object_bytes: 1 << 20,
+        favor: Favor::Requests,
+    });
     let news = tagged(&["news", "all"]);
     for n in 0..OBJECTS {
         put(store, &at(&format!("/{n}")), &news, &[b"x"]).await.unwrap();

@@ -22,16 +22,13 @@ fn answers_as_many_objects_as_the_exact_policy_and_more_bytes_than_lru() {
     for percent in [1, 10] {
         let capacity = trace.footprint() * percent / 100;
         let (exact, stored) = run(&mut S3Fifo::size_aware(capacity, &trace), &trace);
-        let plain = ratio(S3Fifo::plain(capacity, &trace), &trace);
         let lru = ratio(Queue::lru(capacity, &trace), &trace);
         let [requests, bytes] = [Favor::Requests, Favor::Bytes]
             .map(|favor| ratio(Ours::new(capacity, stored, favor, &trace), &trace));
-        let told =
-            format!("{percent} %: {requests:?} {bytes:?}, exact {exact:?}, plain {plain:?}, LRU {lru:?}");
+        let told = format!("{percent} %: {requests:?} {bytes:?}, exact {exact:?}, LRU {lru:?}");
         assert!(requests.objects >= exact.objects - 1.0, "objects, {told}");
-        assert!(bytes.objects >= plain.objects - 1.0, "objects where bytes count, {told}");
         assert!(requests.bytes >= lru.bytes && bytes.bytes >= lru.bytes, "bytes, {told}");
-        assert!(requests.objects > bytes.objects + 0.2, "the setting makes a difference, {told}");
+        assert!(requests.objects > bytes.objects && requests.bytes < bytes.bytes, "the setting, {told}");
     }
 }
 
