@@ -14,7 +14,7 @@
 //! Whether an object may leave (a reader may hold it) is not asked here: a victim is out of the lanes at once, and the store
 //! waits for its readers.
 //!
-//! A record takes 16 bytes here, 12 for its [`Place`] and 4 for a [ghost](Ghosts); both tables come zeroed from the system and
+//! A record takes 16 bytes here, 12 for its `Place` and 4 for a ghost; both tables come zeroed from the system and
 //! cost memory only where they were used.
 
 mod ghosts;
