@@ -24,8 +24,7 @@ use portcullis::cache::directives::Asked;
 use portcullis::cache::freshness::{Policy, RequestFacts, Verdict, judge};
 use portcullis::cache::key::{KeyParts, MethodClass, canonical_query};
 use portcullis::cache::reuse::{Reuse, reuse};
-use portcullis::cache::storage::lanes::Favor;
-use portcullis::cache::storage::{HeapStore, Settings};
+use portcullis::cache::storage::{Settings, Store};
 use portcullis::cache::vary::variance;
 
 /// As the program has it.
@@ -98,7 +97,7 @@ struct Bench {
     policy: Policy,
     now: SystemTime,
     stored: CacheMeta,
-    store: &'static HeapStore,
+    store: &'static Store,
     span: SpanHandle,
 }
 
@@ -112,17 +111,15 @@ impl Bench {
         }
         let request =
             REQUEST.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let (store, _) = Store::open(&Settings::private(64 << 20, 8 << 20))?;
+        store.try_take()?;
         let mut bench = Self {
             stored: CacheMeta::new(now, now, 0, 0, answer.clone()),
             answer,
             request: request.into_iter().collect(),
             policy: Policy { ttl: Some(Duration::from_secs(60)), ..Policy::default() },
             now,
-            store: HeapStore::new(Settings {
-                capacity_bytes: 64 << 20,
-                max_object_bytes: 8 << 20,
-                favor: Favor::Requests,
-            }),
+            store,
             span: Span::inactive().handle(),
         };
         bench.stored = bench.judge()?;

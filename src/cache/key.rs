@@ -171,6 +171,18 @@ fn hash64(bytes: &[u8]) -> u64 {
     SEEDS.hash_one(bytes)
 }
 
+static STORE_SEEDS: std::sync::OnceLock<[u64; 4]> = std::sync::OnceLock::new();
+
+/// Takes the seeds of a store. False: others are in use.
+pub fn adopt(seeds: [u64; 4]) -> bool {
+    *STORE_SEEDS.get_or_init(|| seeds) == seeds
+}
+
+/// The seeds in use.
+pub fn seeds() -> [u64; 4] {
+    *STORE_SEEDS.get_or_init(|| [1, 2, 3, 4])
+}
+
 /// A name of query parameters, as written in `cache.key.query.ignore`: exact, or with a `*` at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {

@@ -36,7 +36,7 @@ pub mod terms;
 pub mod validate;
 pub mod vary;
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use pingora_cache::key::{CacheHashKey, HashBinary};
@@ -51,16 +51,18 @@ use purge::{Mode, Purge, Report, Run};
 use refusals::Refusals;
 pub use refusals::Refused;
 use reuse::Reuse;
+pub use storage::Took;
 use storage::listing::{Cursor, Filter, Listed, Page};
-use storage::{FillEpoch, HeapStore, Settings, StoreStats};
+use storage::{FillEpoch, How, Settings, Store, StoreStats};
 use vary::Selecting;
 
 use crate::exchange::content_length;
+use crate::shm::arena::ArenaError;
 
 /// One cache zone: a store and what goes with it, shared by all workers and all routes that name it. One per process today
 /// (`cache` in the configuration).
 pub struct Zone {
-    store: &'static HeapStore,
+    store: &'static Store,
     /// Who fetches what at the moment.
     pub flights: Flights,
     refusals: Refusals,
@@ -109,14 +111,48 @@ impl Writer {
 }
 
 impl Zone {
-    /// Makes a zone. Leaked on purpose: it must outlive every configuration. Call it when the process starts, not when it
-    /// reloads.
-    pub fn new(settings: Settings) -> &'static Self {
-        Box::leak(Box::new(Self {
-            store: HeapStore::new(settings),
-            flights: Flights::default(),
-            refusals: Refusals::new(Instant::now()),
-        }))
+    /// Opens a zone, or makes it. What is stored is served at once; storing begins in [`Self::keep_storing`]. Leaked on purpose: it must
+    /// outlive every configuration. Call it when the process starts, before any key is made, not when it reloads.
+    ///
+    /// # Errors
+    /// [`ArenaError`]: the memory cannot be had.
+    pub fn new(settings: &Settings<'_>) -> Result<(&'static Self, How), ArenaError> {
+        let (store, how) = Store::open(settings)?;
+        let zone = Self { store, flights: Flights::default(), refusals: Refusals::new(Instant::now()) };
+        Ok((Box::leak(Box::new(zone)), how))
+    }
+
+    /// One in private memory that stores at once, for what does not outlive the process.
+    ///
+    /// # Panics
+    /// When the system gives no memory.
+    pub fn private(capacity_bytes: usize, max_object_bytes: usize) -> &'static Self {
+        let settings = Settings::private(capacity_bytes, max_object_bytes);
+        let (zone, _) = Self::new(&settings).expect("private memory of a size that the tables fit into");
+        zone.store.try_take().expect("locks on private memory");
+        zone
+    }
+
+    /// Becomes the process that stores as soon as no other is, and says so. Ends then, or when this one has given that up.
+    pub async fn keep_storing(&'static self, took: impl FnOnce(Took) + Send) {
+        loop {
+            // It looks at every record: never on a worker that serves requests.
+            match tokio::task::spawn_blocking(|| self.store.try_take()).await {
+                Ok(Ok(Some(found))) => return took(found),
+                Ok(Ok(None)) if self.store.is_settled() => return,
+                Ok(Ok(None)) => tokio::time::sleep(LEASE_POLL).await,
+                Ok(Err(why)) => {
+                    tracing::error!(%why, "the cache's file cannot be locked; nothing is stored");
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives up storing for good, so that another process may: what is stored is served on, the rest passes by. For who is about to leave.
+    pub fn release(&self) {
+        self.store.release();
     }
 
     /// When a fetch begins: take it before the upstream is asked, stamp it into the meta that [`freshness::judge`] gives.
@@ -140,7 +176,7 @@ impl Zone {
     }
 
     async fn look(&'static self, key: &CacheKey) -> Option<Found> {
-        // The heap store never fails.
+        // The store does not fail: what it cannot read is not there.
         let found = self.store.lookup(key, &Span::inactive().handle()).await.ok()??;
         Some(Found { meta: found.0, body: found.1 })
     }
@@ -221,11 +257,9 @@ impl Zone {
 
     /// Purges what is named, or, run dry, only counts it. Costs the same whatever is stored; what is fetched meanwhile is reached
     /// too. [`Purge::Urls`] is exact and counted; the rest is a ban, which the sweep applies later.
-    pub fn purge(&self, what: &Purge, mode: Mode, run: Run) -> Report {
+    pub fn purge(&'static self, what: &Purge, mode: Mode, run: Run) -> Report {
         let matched = match (what, run) {
-            (Purge::Urls(urls), Run::Real) => {
-                Some(urls.iter().map(|url| self.store.purge_url(*url, mode)).sum())
-            }
+            (Purge::Urls(urls), Run::Real) => urls.iter().map(|url| self.store.purge_url(*url, mode)).sum(),
             (Purge::Urls(urls), Run::Dry) => {
                 Some(self.of_urls(urls).iter().map(|one| one.variants.len()).sum())
             }
@@ -239,29 +273,29 @@ impl Zone {
     }
 
     /// Everything that is stored for these URLs.
-    pub fn of_urls(&self, urls: &[UrlHash]) -> Vec<Listed> {
+    pub fn of_urls(&'static self, urls: &[UrlHash]) -> Vec<Listed> {
         let now = SystemTime::now();
         urls.iter().flat_map(|url| self.store.of_url(*url, now)).collect()
     }
 
-    /// Lists what is stored ([`HeapStore::page`]).
-    pub fn page(&self, filter: &Filter, after: Option<Cursor>, limit: usize) -> Page {
+    /// Lists what is stored ([`Store::page`]).
+    pub fn page(&'static self, filter: &Filter, after: Option<Cursor>, limit: usize) -> Page {
         self.store.page(filter, after, limit, SystemTime::now())
     }
 
     /// Applies purges to what is stored, for as long as the process lives: a task of its own.
-    pub async fn keep_swept(&self) {
+    pub async fn keep_swept(&'static self) {
         self.store.keep_swept().await;
     }
 
     /// Removes a key with all its variants. True if anything was stored.
-    pub fn purge_key(&self, key: &CacheKey) -> bool {
+    pub fn purge_key(&'static self, key: &CacheKey) -> bool {
         self.store.purge_key(&key.to_compact())
     }
 
     /// What is stored under a key for this request, for people: nothing is read, nothing becomes more recent.
     pub fn peek<'a>(
-        &self,
+        &'static self,
         key: &CacheKey,
         request: impl Into<Selecting<'a>>,
         asked: &Asked,
@@ -289,7 +323,7 @@ impl Zone {
     }
 
     /// Moves the times of everything that is kept, for a clock that is not the wall's. While no request is under way.
-    pub fn shift(&self, shift: storage::Shift) {
+    pub fn shift(&'static self, shift: storage::Shift) {
         self.store.shift(shift);
         self.refusals.age(shift.passed);
     }
@@ -300,7 +334,7 @@ impl Zone {
     }
 
     /// The store itself.
-    pub fn store(&self) -> &'static HeapStore {
+    pub fn store(&self) -> &'static Store {
         self.store
     }
 }
@@ -359,6 +393,9 @@ fn other_variant(first: &CacheMeta, request: Selecting<'_>) -> Option<HashBinary
 fn is_for(variant: &CacheMeta, request: Selecting<'_>) -> bool {
     vary::variance(variant.headers(), request).hash() == variant.variance()
 }
+
+/// How often a process that may not store asks whether it may.
+const LEASE_POLL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod heads;

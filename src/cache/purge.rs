@@ -12,7 +12,9 @@
 //!
 //! [`tags`] reads the names by which the upstream lets its answers be purged together.
 
+pub mod tag_list;
 pub mod tags;
+mod written;
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -20,6 +22,7 @@ use std::time::SystemTime;
 use ahash::RandomState;
 
 use super::key::{Framed, UrlHash, hash128};
+use tag_list::TagList;
 
 /// What a purge does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub enum Scope {
     Prefix(UrlPrefix),
     /// What has a tag.
     Tag(Tag),
+    /// All of one URL: for a process that may not go to the objects itself.
+    Url(UrlHash),
 }
 
 /// A scheme and a host, as keys have them: `https` and `app.example`.
@@ -113,9 +118,11 @@ pub struct Object<'a> {
     /// The framed key ([`super::key::KeyParts`]).
     pub key: &'a [u8],
     /// Its tags.
-    pub tags: &'a [Box<str>],
+    pub tags: TagList<'a>,
     /// When its fetch began, counted in purges.
     pub began: u64,
+    /// Its URL: the upper half of its primary hash.
+    pub url: UrlHash,
 }
 
 /// A purge of many that is in force.
@@ -165,12 +172,13 @@ impl Effect {
 type Line = Vec<Ban>;
 
 /// The bans in force, arranged so that the work at a hit does not grow with them, but for prefixes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bans {
     all: Line,
     routes: HashMap<Box<str>, Line, RandomState>,
     tags: HashMap<u128, Line, RandomState>,
     prefixes: Vec<(UrlPrefix, Line)>,
+    urls: HashMap<u64, Line, RandomState>,
 }
 
 impl Bans {
@@ -178,6 +186,7 @@ impl Bans {
     pub fn add(&mut self, scope: &Scope, ban: Ban) {
         let line = match scope {
             Scope::All => &mut self.all,
+            Scope::Url(UrlHash(url)) => self.urls.entry(*url).or_default(),
             Scope::Route(name) => self.routes.entry(name.clone()).or_default(),
             Scope::Tag(tag) => {
                 let origin = tag.origin.as_ref().map(|origin| (&*origin.scheme, &*origin.host));
@@ -195,10 +204,12 @@ impl Bans {
                 }
             }
         };
-        if ban.mode == Mode::Hard {
-            line.clear();
-        }
-        line.push(ban);
+        push(line, ban);
+    }
+
+    /// Adds one of a tag that only its hash is known of.
+    fn add_tag(&mut self, hash: u128, ban: Ban) {
+        push(self.tags.entry(hash).or_default(), ban);
     }
 
     /// What they make of an object.
@@ -213,6 +224,9 @@ impl Bans {
             })
         };
         let mut effect = judge(&self.all);
+        if let Some(line) = self.urls.get(&object.url.0) {
+            effect = effect.and(judge(line));
+        }
         let framed = Framed::read(object.key);
         if !self.tags.is_empty() {
             let origin = framed.map(|framed| (framed.scheme, framed.host));
@@ -238,6 +252,7 @@ impl Bans {
         };
         stays(&mut self.all);
         self.routes.retain(|_, line| stays(line));
+        self.urls.retain(|_, line| stays(line));
         self.tags.retain(|_, line| stays(line));
         self.prefixes.retain_mut(|(_, line)| stays(line));
     }
@@ -245,6 +260,7 @@ impl Bans {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Ban> {
         let lines = [&self.all].into_iter().chain(self.routes.values()).chain(self.tags.values());
+        let lines = lines.chain(self.urls.values());
         lines.chain(self.prefixes.iter().map(|(_, line)| line)).flatten()
     }
 
@@ -264,10 +280,11 @@ impl Bans {
 impl Scope {
     /// Whether it names an object, whenever that was fetched.
     #[must_use]
-    pub fn names(&self, key: &[u8], tags: &[Box<str>]) -> bool {
+    pub fn names(&self, key: &[u8], tags: TagList<'_>, url: UrlHash) -> bool {
         let framed = || Framed::read(key);
         match self {
             Self::All => true,
+            Self::Url(named) => *named == url,
             Self::Route(name) => framed().is_some_and(|framed| framed.route == &**name),
             Self::Prefix(prefix) => framed().is_some_and(|framed| prefix.covers(&framed)),
             Self::Tag(tag) => {
@@ -289,6 +306,13 @@ impl UrlPrefix {
         let below = |rest: &str| self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/');
         self.origin.is_of(framed) && framed.path.strip_prefix(&*self.path).is_some_and(below)
     }
+}
+
+fn push(line: &mut Line, ban: Ban) {
+    if ban.mode == Mode::Hard {
+        line.clear();
+    }
+    line.push(ban);
 }
 
 fn tag_hash(name: &str, origin: Option<(&str, &str)>) -> u128 {

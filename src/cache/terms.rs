@@ -2,11 +2,10 @@
 //!
 //! It rides in the extensions of a [`CacheMeta`], and the store keeps it with the head. Made by [`super::freshness::judge`].
 
-use std::sync::Arc;
-
 use pingora_cache::CacheMeta;
 
 use super::parts::Part;
+use super::purge::tag_list::TagNames;
 
 /// The terms of a stored answer. The default is an answer that said nothing of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,7 +16,7 @@ pub struct Terms {
     /// that are stored with it, which an answer with `s-maxage` may open itself and nobody else may. Ask [`super::reuse`].
     pub never_stale: bool,
     /// Names by which it can be purged together with others.
-    pub tags: Arc<[Box<str>]>,
+    pub tags: TagNames,
     /// Which part of a whole it is, if it is only one (§3.3). Its head is that of the whole, with the length of the part.
     pub part: Option<Part>,
 }

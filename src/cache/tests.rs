@@ -5,13 +5,9 @@ mod bytes;
 use std::time::{Duration, SystemTime};
 
 use super::key::{KeyParts, MethodClass};
-use super::storage::lanes::Favor;
 use super::*;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
-
-const SETTINGS: Settings =
-    Settings { capacity_bytes: 1 << 20, max_object_bytes: 1 << 18, favor: Favor::Requests };
 
 fn key(path: &str) -> CacheKey {
     let parts = KeyParts {
@@ -58,7 +54,7 @@ async fn given(zone: &'static Zone, asked: &HeaderMap) -> Option<Bytes> {
 
 #[tokio::test]
 async fn what_was_filled_is_found() {
-    let (zone, any) = (Zone::new(SETTINGS), request(&[]));
+    let (zone, any) = (Zone::private(1 << 20, 1 << 18), request(&[]));
     assert!(given(zone, &any).await.is_none(), "nothing yet");
     fill(zone, &any, meta(&[]), "body").await;
     assert_eq!(given(zone, &any).await.as_deref(), Some(&b"body"[..]));
@@ -68,7 +64,7 @@ async fn what_was_filled_is_found() {
 
 #[tokio::test]
 async fn rfc9111_4_1_a_request_is_given_its_variant_and_no_other() {
-    let zone = Zone::new(SETTINGS);
+    let zone = Zone::private(1 << 20, 1 << 18);
     let (german, english, french) =
         (request(&[("lang", "de")]), request(&[("lang", "en")]), request(&[("lang", "fr")]));
     fill(zone, &german, meta(&[("vary", "lang")]), "deutsch").await;
@@ -80,7 +76,7 @@ async fn rfc9111_4_1_a_request_is_given_its_variant_and_no_other() {
 
 #[tokio::test]
 async fn a_variant_that_is_fetched_anew_leaves_the_others() {
-    let zone = Zone::new(SETTINGS);
+    let zone = Zone::private(1 << 20, 1 << 18);
     let (german, english) = (request(&[("lang", "de")]), request(&[("lang", "en")]));
     fill(zone, &german, meta(&[("vary", "lang")]), "deutsch").await;
     fill(zone, &english, meta(&[("vary", "lang")]), "english").await;
@@ -91,7 +87,7 @@ async fn a_variant_that_is_fetched_anew_leaves_the_others() {
 
 #[tokio::test]
 async fn another_vary_makes_a_first_object_of_its_own() {
-    let zone = Zone::new(SETTINGS);
+    let zone = Zone::private(1 << 20, 1 << 18);
     let (german, english) = (request(&[("lang", "de")]), request(&[("lang", "en"), ("kind", "x")]));
     fill(zone, &german, meta(&[("vary", "lang")]), "deutsch").await;
     fill(zone, &english, meta(&[("vary", "kind")]), "of a kind").await;
@@ -101,7 +97,7 @@ async fn another_vary_makes_a_first_object_of_its_own() {
 
 #[tokio::test]
 async fn a_renewed_object_keeps_its_body() {
-    let (zone, any) = (Zone::new(SETTINGS), request(&[]));
+    let (zone, any) = (Zone::private(1 << 20, 1 << 18), request(&[]));
     fill(zone, &any, meta(&[("etag", "\"1\"")]), "body").await;
     let mut key = key("/a");
     let found = zone.find(&mut key, &any).await.expect("stored");
@@ -116,7 +112,7 @@ async fn a_renewed_object_keeps_its_body() {
 
 #[tokio::test]
 async fn rfc9111_4_1_a_variant_that_a_304_gave_another_vary_answers_nobody() {
-    let zone = Zone::new(SETTINGS);
+    let zone = Zone::private(1 << 20, 1 << 18);
     let (german, english) = (request(&[("lang", "de")]), request(&[("lang", "en")]));
     fill(zone, &german, meta(&[("vary", "lang")]), "deutsch").await;
     fill(zone, &english, meta(&[("vary", "lang")]), "english").await;
@@ -131,7 +127,7 @@ async fn rfc9111_4_1_a_variant_that_a_304_gave_another_vary_answers_nobody() {
 
 #[tokio::test]
 async fn an_object_over_the_limit_is_not_stored() {
-    let (zone, any) = (Zone::new(Settings { max_object_bytes: 4, ..SETTINGS }), request(&[]));
+    let (zone, any) = (Zone::private(1 << 20, 4), request(&[]));
     let mut key = key("/a");
     let declared = zone.open(&mut key, meta(&[("content-length", "5")]), &any).await;
     assert_eq!(declared.err(), Some(NotStored::TooLarge), "known before");

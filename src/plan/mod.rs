@@ -26,7 +26,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::cache::storage::lanes::Favor;
+use crate::cache::storage::{self, Favor, Settings as StoreSettings};
 use crate::config::units::{ByteSize, Timespan, TimespanOrZero};
 use crate::config::{Document, Problems, Report, Section, codes, keys_of, shape};
 use crate::exchange::Exchange;
@@ -149,16 +149,38 @@ pub enum AccessLogSink {
     File(PathBuf),
 }
 
-/// Size of the cache zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The cache zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheZone {
-    /// All objects together, heads and keys included.
+    /// The file that it lies in; `None`: private memory.
+    pub file: Option<PathBuf>,
+    /// All of it: objects, keys, tables.
     pub size_bytes: u64,
     /// The largest object.
     pub max_object_bytes: u64,
+    /// The most objects.
+    pub max_objects: u32,
     /// What stays when not all can.
     pub favor: Favor,
 }
+
+impl CacheZone {
+    /// What the store is told.
+    #[must_use]
+    pub fn settings(&self) -> StoreSettings<'_> {
+        let to_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        StoreSettings {
+            file: self.file.as_deref(),
+            capacity_bytes: to_usize(self.size_bytes),
+            max_object_bytes: to_usize(self.max_object_bytes),
+            max_objects: self.max_objects,
+            favor: self.favor,
+        }
+    }
+}
+
+/// The least size of the cache.
+pub const MIN_CACHE_BYTES: u64 = 1 << 20;
 
 /// Default size of the cache.
 pub const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
@@ -302,16 +324,23 @@ fn query<'a>(exchange: &'a Exchange, header: &'a dyn Fn(&str) -> Option<&'a str>
     }
 }
 
-/// The store of cached answers: one for all routes, in the memory of the gateway.
-#[derive(Deserialize, JsonSchema)]
+/// The store of cached answers: one for all routes and all processes that share its file.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CacheSpec {
-    /// All answers together, heads and keys included. What is asked for least makes way.
+    /// The file that the store lies in, on a file system in memory (`/dev/shm`). What is stored is there for the next process: after an
+    /// upgrade, a restart, a crash. One file for each gateway. Default: memory of the process, which goes with it.
+    file: Option<PathBuf>,
+    /// The whole store: answers, keys and tables, at least 1MiB. Taken at the start. What is asked for least makes way.
     #[schemars(extend("default" = ByteSize(DEFAULT_CACHE_BYTES)))]
     size: Option<ByteSize>,
-    /// The largest answer that is kept. A longer one is passed on and not stored.
+    /// The largest answer that is kept, at most an eighth of `size`. A longer one is passed on and not stored. Default: 8MiB, or an eighth of
+    /// `size` if that is less.
     #[schemars(extend("default" = ByteSize(DEFAULT_MAX_OBJECT_BYTES)))]
     max_object: Option<ByteSize>,
+    /// The most answers. Each takes a record of 128 bytes in the store, used or not. Default: one for each 2KiB of `size`.
+    #[schemars(range(min = 256, max = 268_435_456))]
+    max_objects: Option<u32>,
     /// What stays when not all answers can.
     #[schemars(extend("default" = "requests"))]
     favor: Option<FavorWord>,
@@ -380,7 +409,7 @@ fn compile(
 
     let listeners = listeners::listeners(&root, options, problems);
     let admin = listeners::admin(&root, options, problems);
-    let cache = cache_zone(&root, problems);
+    let cache = cache_zone(&root, options, problems);
     let access_log = access_log(&root, options, problems);
     let shutdown = root.get("shutdown").and_then(|s| s.decode::<ShutdownSpec>(problems));
     let (grace, drain_delay) = shutdown.map_or((None, None), |spec| (spec.grace, spec.delay));
@@ -432,28 +461,41 @@ fn check_version(root: &Section, problems: &mut Problems) {
     }
 }
 
-fn cache_zone(root: &Section, problems: &mut Problems) -> CacheZone {
+fn cache_zone(root: &Section, options: &Options<'_>, problems: &mut Problems) -> CacheZone {
     let section = root.get("cache");
     if let Some(section) = &section {
-        section.check_keys::<CacheSpec>(
-            &["file\nthe store lies in the gateway's memory", "zones\nall routes share one store"],
-            problems,
-        );
+        section.check_keys::<CacheSpec>(&["zones\nall routes share one store"], problems);
     }
     let spec = section.as_ref().and_then(|s| s.decode::<CacheSpec>(problems));
-    let (size, max, favor) = spec.map_or((None, None, None), |spec| (spec.size, spec.max_object, spec.favor));
+    let spec = spec.unwrap_or_default();
+    let size_bytes = spec.size.map_or(DEFAULT_CACHE_BYTES, |size| size.0);
+    let most = size_bytes / 8;
+    let most_objects = storage::default_objects(usize::try_from(size_bytes).unwrap_or(usize::MAX));
     let zone = CacheZone {
-        size_bytes: size.map_or(DEFAULT_CACHE_BYTES, |size| size.0),
-        max_object_bytes: max.map_or(DEFAULT_MAX_OBJECT_BYTES, |max| max.0),
-        favor: match favor {
+        file: spec.file.map(|file| options.directory.join(file)),
+        size_bytes,
+        max_object_bytes: spec.max_object.map_or(DEFAULT_MAX_OBJECT_BYTES.min(most), |max| max.0),
+        max_objects: spec.max_objects.unwrap_or(most_objects),
+        favor: match spec.favor {
             Some(FavorWord::Requests) | None => Favor::Requests,
             Some(FavorWord::Bytes) => Favor::Bytes,
         },
     };
-    if let Some(section) = section
-        && zone.max_object_bytes > zone.size_bytes
-    {
-        problems.error(codes::BAD_VALUE, section.path(), "`maxObject` is larger than the whole cache");
+    let Some(section) = section else { return zone };
+    let mut bad = |why: String| {
+        problems.error(codes::BAD_VALUE, section.path(), why);
+    };
+    if zone.size_bytes < MIN_CACHE_BYTES {
+        bad("`size` is at least 1MiB".into());
+    } else if zone.max_object_bytes > most {
+        let most = bytesize::ByteSize(most);
+        bad(format!("`maxObject` is larger than an eighth of the cache, {most}"));
+    }
+    let least = storage::MIN_OBJECTS;
+    // A record takes 128 bytes: with more than this, the tables would take a quarter of the store.
+    let records = u32::try_from(zone.size_bytes / 512).unwrap_or(u32::MAX).clamp(least, storage::MAX_OBJECTS);
+    if !(least..=records).contains(&zone.max_objects) {
+        bad(format!("`maxObjects` is from {least} to {records} for a cache of this size"));
     }
     zone
 }

@@ -4,6 +4,7 @@ pub mod admin;
 mod cache;
 mod explain;
 pub mod listen;
+mod memory;
 pub mod reload;
 pub mod shutdown;
 pub mod stage;
@@ -22,8 +23,6 @@ use tokio::task::JoinSet;
 pub use explain::{explain, outcome};
 pub use state::{Load, State};
 
-use crate::cache::Zone;
-use crate::cache::storage::Settings as StoreSettings;
 use crate::config::Sources;
 use crate::plan::{self, AccessLogSink, Listener, Process};
 use crate::proxy::{Gateway, Shared};
@@ -68,12 +67,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
     }
     let access_log = AccessLog::start(sink(&plan.access_log))
         .map_err(|why| StartError::System(format!("the access log cannot be opened: {why}")))?;
-    let to_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let zone = Zone::new(StoreSettings {
-        capacity_bytes: to_usize(plan.cache.size_bytes),
-        max_object_bytes: to_usize(plan.cache.max_object_bytes),
-        favor: plan.cache.favor,
-    });
+    let zone = memory::cache(&plan.cache).map_err(StartError::System)?;
     let no_route = process.metrics.route(state::NO_ROUTE, &[]);
     let admin = plan
         .admin
@@ -118,6 +112,7 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         println!("admin {}", admin.describe());
         tokio::spawn(admin.serve(state.clone()))
     });
+    tokio::spawn(memory::keep_storing(zone));
     tokio::spawn(zone.keep_swept());
     state.warm_up().await;
     tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());

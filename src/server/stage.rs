@@ -111,12 +111,10 @@ impl Staged {
     /// The file cannot be written.
     pub fn new(plan: Plan, process: Process, access_log: &Path) -> std::io::Result<Self> {
         let no_route = process.metrics.route(state::NO_ROUTE, &[]);
-        let to_usize = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let zone = Zone::new(StoreSettings {
-            capacity_bytes: to_usize(plan.cache.size_bytes),
-            max_object_bytes: to_usize(plan.cache.max_object_bytes),
-            favor: plan.cache.favor,
-        });
+        // Never the gateway's own file; and as small as a test needs, for there may be thousands of them.
+        let settings = StoreSettings { file: None, max_objects: STAGED_OBJECTS, ..plan.cache.settings() };
+        let (zone, _) = Zone::new(&settings).map_err(std::io::Error::other)?;
+        zone.store().try_take()?;
         let clock = Arc::new(Mutex::new(Clock { counted_at: Instant::now(), shifted_at: SystemTime::now() }));
         Ok(Self {
             clock: clock.clone(),
@@ -184,3 +182,6 @@ impl Staged {
         self.shared.access_log.flush()
     }
 }
+
+/// Answers that the cache of one test holds.
+const STAGED_OBJECTS: u32 = 1024;

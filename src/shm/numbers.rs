@@ -21,6 +21,20 @@ impl Numbers {
         }
     }
 
+    /// All of them.
+    pub(super) fn all(below: u32) -> Self {
+        let mut all = Self::none(below);
+        let mut count = below as usize;
+        for level in &mut all.levels {
+            level.iter_mut().take(count / 64).for_each(|word| *word = u64::MAX);
+            if let Some(word) = level.get_mut(count / 64).filter(|_| !count.is_multiple_of(64)) {
+                *word = (1 << (count % 64)) - 1;
+            }
+            count = count.div_ceil(64);
+        }
+        all
+    }
+
     pub(super) fn insert(&mut self, number: u32) {
         let mut at = number as usize;
         for level in &mut self.levels {
@@ -62,5 +76,22 @@ impl Numbers {
             at = at * 64 + word.trailing_zeros() as usize;
         }
         u32::try_from(at).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_each_of_them_inserted() {
+        for below in [1, 63, 64, 65, 4095, 4096, 4097, 300_000] {
+            let (mut one_by_one, mut all) = (Numbers::none(below), Numbers::all(below));
+            (0..below).for_each(|number| one_by_one.insert(number));
+            assert_eq!(one_by_one.levels, all.levels, "{below}");
+            assert_eq!(all.first(), Some(0));
+            all.remove(0);
+            assert_eq!((all.first(), all.contains(0)), ((below > 1).then_some(1), false));
+        }
     }
 }

@@ -4,16 +4,16 @@
 //! content systems send to the caches they know. All are taken from the answer as the upstream sent it, before what tells of the
 //! upstream is taken off. They come from outside, so their number and their length are bounded.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName, Method};
 use sfv::{BareItem, ListEntry, Parser};
+
+use super::tag_list::TagNames;
 
 /// The tags of one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tags {
     /// Each once, in the order: the route's, groups, surrogate keys, cache tags.
-    pub names: Arc<[Box<str>]>,
+    pub names: TagNames,
     /// How many were left out, being too many, too long or no text: a purge by these misses the answer.
     pub dropped: usize,
     /// Whether the upstream said any: a 304 that says none leaves those that are stored.
@@ -28,7 +28,7 @@ pub fn of_answer<'a>(headers: &HeaderMap, route_tags: impl Iterator<Item = &'a s
     split(headers, &SURROGATE_KEY, &mut taken, |line| line.split_ascii_whitespace());
     split(headers, &CACHE_TAG, &mut taken, |line| line.split(',').map(str::trim));
     let are_said = FIELDS.iter().any(|field| headers.contains_key(field));
-    Tags { names: taken.names.into(), dropped: taken.dropped, are_said }
+    Tags { names: taken.names.into_iter().collect(), dropped: taken.dropped, are_said }
 }
 
 /// The groups that an answer to an unsafe method makes invalid, for its own origin (RFC 9875 §3). None for a safe method.
@@ -120,7 +120,7 @@ mod tests {
 
     fn names(fields: &[(&'static str, &str)]) -> Vec<String> {
         let tags = of_answer(&headers(fields), std::iter::empty());
-        tags.names.iter().map(ToString::to_string).collect()
+        tags.names.list().into_iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn tags_of_the_route_come_first_and_each_name_is_kept_once() {
         let tags = of_answer(&headers(&[("cache-tag", "b,a")]), ["a", "city:Oslo"].into_iter());
-        assert_eq!(tags.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "city:Oslo", "b"]);
+        assert_eq!(tags.names.list().into_iter().collect::<Vec<_>>(), ["a", "city:Oslo", "b"]);
         assert_eq!((tags.dropped, tags.are_said), (0, true), "a repeated one is no loss");
         assert!(!of_answer(&HeaderMap::new(), ["a"].into_iter()).are_said, "by the route only");
     }
@@ -151,11 +151,11 @@ mod tests {
     fn number_and_length_are_bounded_and_what_is_left_out_is_counted() {
         let many = (0..MAX_TAGS + 3).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
         let tags = of_answer(&headers(&[("surrogate-key", &many)]), std::iter::empty());
-        assert_eq!((tags.names.len(), tags.dropped), (MAX_TAGS, 3), "too many");
+        assert_eq!((tags.names.list().into_iter().count(), tags.dropped), (MAX_TAGS, 3), "too many");
         let (longest, longer) = ("x".repeat(MAX_TAG_BYTES), "y".repeat(MAX_TAG_BYTES + 1));
         let tags =
             of_answer(&headers(&[("cache-tag", &longest), ("cache-tag", &longer)]), std::iter::empty());
-        assert_eq!((tags.names.len(), tags.dropped), (1, 1), "too long");
+        assert_eq!((tags.names.list().into_iter().count(), tags.dropped), (1, 1), "too long");
         assert_eq!(of_answer(&headers(&[("cache-tag", "ü")]), std::iter::empty()).dropped, 1, "no text");
     }
 

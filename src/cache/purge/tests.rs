@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::tag_list::TagNames;
 use super::*;
 use crate::cache::key::{KeyParts, MethodClass};
 
@@ -17,8 +18,8 @@ fn key(route: &str, scheme: &str, host: &str, path: &str) -> Vec<u8> {
     parts.key().primary_key().to_vec()
 }
 
-fn tags(names: &[&str]) -> Vec<Box<str>> {
-    names.iter().map(|name| Box::from(*name)).collect()
+fn tags(names: &[&str]) -> TagNames {
+    names.iter().collect()
 }
 
 fn origin(scheme: &str, host: &str) -> Origin {
@@ -66,11 +67,11 @@ fn a_scope_names_what_it_says_and_a_ban_of_it_strikes_the_same() {
         (tag("news", Some(origin("http", "app.example"))), false),
     ];
     for (scope, expected) in cases {
-        assert_eq!(scope.names(&here, &of_it), expected, "{scope:?}");
+        assert_eq!(scope.names(&here, of_it.list(), UrlHash(7)), expected, "{scope:?}");
         let bans = bans(&[(&scope, ban(Mode::Hard, 5, 1))]);
-        let effect = bans.effect(&Object { key: &here, tags: &of_it, began: 4 });
+        let effect = bans.effect(&Object { key: &here, tags: of_it.list(), began: 4, url: UrlHash(7) });
         assert_eq!(effect == Effect::Gone, expected, "{scope:?}: {effect:?}");
-        let later = bans.effect(&Object { key: &here, tags: &of_it, began: 5 });
+        let later = bans.effect(&Object { key: &here, tags: of_it.list(), began: 5, url: UrlHash(7) });
         assert_eq!(later, Effect::Spared, "{scope:?}: fetched after it");
     }
 }
@@ -82,7 +83,7 @@ fn soft_bans_count_from_the_first_that_an_object_is_older_than() {
         (&Scope::All, ban(Mode::Soft, 5, 200)),
         (&tag("x", None), ban(Mode::Soft, 7, 300)),
     ]);
-    let effect = |began| bans.effect(&Object { key: &[], tags: &tags(&["x"]), began });
+    let effect = |began| bans.effect(&Object { key: &[], tags: tags(&["x"]).list(), began, url: UrlHash(7) });
     let at = |second| Effect::StaleFrom(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
     assert_eq!(effect(2), at(100), "saying it again does not make it younger");
     assert_eq!(effect(4), at(200));
@@ -96,7 +97,10 @@ fn a_hard_ban_takes_the_place_of_those_before_it() {
     bans.add(&Scope::All, ban(Mode::Hard, 3, 3));
     bans.add(&Scope::All, ban(Mode::Hard, 4, 4));
     assert_eq!(bans.len(), 1, "one is enough");
-    assert_eq!(bans.effect(&Object { key: &[], tags: &[], began: 0 }), Effect::Gone);
+    assert_eq!(
+        bans.effect(&Object { key: &[], tags: TagList::default(), began: 0, url: UrlHash(7) }),
+        Effect::Gone
+    );
 }
 
 #[test]
@@ -120,5 +124,8 @@ fn only_what_was_swept_and_is_old_enough_goes_off_the_table() {
 #[test]
 fn what_is_no_key_has_no_route_and_no_url() {
     let all = [(&Scope::Route("".into()), ban(Mode::Hard, 1, 1)), (&prefix("/"), ban(Mode::Hard, 2, 1))];
-    assert_eq!(bans(&all).effect(&Object { key: b"/a", tags: &[], began: 0 }), Effect::Spared);
+    assert_eq!(
+        bans(&all).effect(&Object { key: b"/a", tags: TagList::default(), began: 0, url: UrlHash(7) }),
+        Effect::Spared
+    );
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A reader is never told that a body ended when it did not: a dying upstream must not become a truncated answer that looks
-//! whole. Room is taken chunk by chunk before a chunk is kept, so running fills count like stored objects.
+//! whole. The bytes go into the arena as they come, and readers read them there. Where this process may not write to the arena, or may not
+//! any more, they stay on the heap: the fill serves those who follow it, and is not stored.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,10 +26,11 @@ use pingora_cache::trace::SpanHandle;
 use pingora_cache::{CacheEntryId, CacheKey};
 use tokio::sync::watch;
 
-use super::HeapStore;
-use super::entry::{Body, CHUNK_OVERHEAD_BYTES, Entry, Head, Slot, cost};
-use super::ledger::Held;
+use super::Store;
+use super::head::Head;
+use super::slot::Slot;
 use crate::cache::purge::{Effect, Object};
+use crate::shm::arena::{Draft, Pinned};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -37,46 +39,71 @@ enum Phase {
     Failed,
 }
 
+/// Where the bytes of a fill lie.
+#[derive(Debug)]
+enum Kept {
+    /// In the arena, and nobody finds them there yet.
+    Draft(Draft),
+    /// In the arena, as a stored object.
+    Object(Pinned),
+    /// Nowhere but on the heap.
+    Heap,
+}
+
 #[derive(Debug)]
 struct Progress {
-    chunks: Vec<Bytes>,
-    len: usize,
     phase: Phase,
-    held: Held,
-    /// Once it is complete: answers for the memory as long as somebody follows the fill, also when it was evicted meanwhile.
-    body: Option<Arc<Body>>,
+    len: usize,
+    kept: Kept,
+    /// How many of the bytes lie in the arena; the rest is on the heap.
+    in_arena: usize,
+    on_heap: Vec<Bytes>,
 }
 
 /// A running fill, shared by its writer and its readers.
 #[derive(Debug)]
 pub(super) struct Fill {
+    store: &'static Store,
     pub(super) id: u64,
     pub(super) slot: Slot,
-    pub(super) key: Arc<[u8]>,
     pub(super) head: Head,
     /// When the fetch began, counted in purges.
     pub(super) began: u64,
+    /// Where the body begins in the draft: behind as much as the head may take in the end.
+    body_at: usize,
     progress: Mutex<Progress>,
     /// Says "look again"; what there is to see is in `progress`. Lives as long as any reader, so waiting cannot hang.
     wake: watch::Sender<()>,
-    /// Set under the shard's lock when a purge of the key came after the fill began.
+    /// Set under the lock of its place when a purge of the key came after the fill began.
     doomed: AtomicBool,
-    /// Set under the shard's lock when a soft purge of the key came after the fill began: it will be stored, stale from then on.
+    /// Set under the same lock when a soft purge of the key came after the fill began: it will be stored, stale from then on.
     stale_from: OnceLock<SystemTime>,
 }
 
 impl Fill {
-    pub(super) fn new(id: u64, slot: Slot, key: Arc<[u8]>, head: Head, began: u64, held: Held) -> Self {
-        let progress =
-            Mutex::new(Progress { chunks: Vec::new(), len: 0, phase: Phase::Filling, held, body: None });
+    pub(super) fn new(
+        store: &'static Store,
+        id: u64,
+        slot: Slot,
+        (head, body_at): (Head, usize),
+        began: u64,
+        draft: Option<Draft>,
+    ) -> Self {
+        let kept = draft.map_or(Kept::Heap, Kept::Draft);
+        let progress = Progress { phase: Phase::Filling, len: 0, kept, in_arena: 0, on_heap: Vec::new() };
         let (wake, _) = watch::channel(());
         let (doomed, stale_from) = (AtomicBool::new(false), OnceLock::new());
-        Self { id, slot, key, head, began, progress, wake, doomed, stale_from }
+        let progress = Mutex::new(progress);
+        Self { store, id, slot, head, began, body_at, progress, wake, doomed, stale_from }
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        self.head.key()
     }
 
     /// What bans look at.
     pub(super) fn object(&self) -> Object<'_> {
-        Object { key: &self.key, tags: self.head.tags(), began: self.began }
+        Object { key: self.head.key(), tags: self.head.tags(), began: self.began, url: self.slot.url() }
     }
 
     /// Takes in what a purge makes of it. Nobody finds it any more, but readers that are attached still get their body: they asked
@@ -84,7 +111,7 @@ impl Fill {
     pub(super) fn strike(&self, effect: Effect) {
         match effect {
             Effect::Spared => {}
-            // Relaxed: written and read under the shard's lock.
+            // Relaxed: written and read under the lock of its place.
             Effect::Gone => self.doomed.store(true, Ordering::Relaxed),
             Effect::StaleFrom(at) => {
                 // The first counts.
@@ -112,33 +139,67 @@ impl Fill {
     }
 }
 
+impl Drop for Fill {
+    fn drop(&mut self) {
+        if let Kept::Draft(draft) = std::mem::replace(&mut self.progress.get_mut().kept, Kept::Heap) {
+            self.store.discard(draft);
+        }
+    }
+}
+
 /// Follows a fill from its first byte.
 pub(super) struct FillReader {
     fill: Arc<Fill>,
     wake: watch::Receiver<()>,
-    next: usize,
+    read: usize,
 }
 
 impl FillReader {
     pub(super) fn new(fill: Arc<Fill>) -> Self {
         let wake = fill.wake.subscribe();
-        Self { fill, wake, next: 0 }
+        Self { fill, wake, read: 0 }
     }
 
     /// What there is to read now; `None` means wait.
     fn poll(&mut self) -> Option<Result<Option<Bytes>>> {
         let progress = self.fill.progress.lock();
-        match (progress.phase, progress.chunks.get(self.next)) {
-            (Phase::Failed, _) => {
-                Some(Err(Error::explain(ErrorType::ReadError, "the fill of this object failed")))
-            }
-            (_, Some(chunk)) => {
-                self.next += 1;
-                Some(Ok(Some(chunk.clone())))
-            }
-            (Phase::Complete, None) => Some(Ok(None)),
-            (Phase::Filling, None) => None,
+        if progress.phase == Phase::Failed {
+            return Some(Err(internal("the fill of this object failed")));
         }
+        if self.read == progress.len {
+            return (progress.phase == Phase::Complete).then_some(Ok(None));
+        }
+        let piece = progress.piece(self.read, self.fill.body_at);
+        drop(progress);
+        Some(match piece {
+            Some(piece) => {
+                self.read += piece.len();
+                Ok(Some(piece))
+            }
+            None => Err(internal("a piece of this object is missing")),
+        })
+    }
+}
+
+impl Progress {
+    /// Bytes of the body from a position on.
+    fn piece(&self, from: usize, body_at: usize) -> Option<Bytes> {
+        if from < self.in_arena {
+            let length = (self.in_arena - from).min(PIECE_BYTES);
+            return match &self.kept {
+                Kept::Draft(draft) => draft.read(body_at + from, length),
+                Kept::Object(pinned) => pinned.body(from, from + length),
+                Kept::Heap => None,
+            };
+        }
+        let mut at = from - self.in_arena;
+        for chunk in &self.on_heap {
+            if at < chunk.len() {
+                return Some(chunk.slice(at..));
+            }
+            at -= chunk.len();
+        }
+        None
     }
 }
 
@@ -152,7 +213,7 @@ impl HandleHit for FillReader {
                 return ready;
             }
             if self.wake.changed().await.is_err() {
-                return Err(Error::explain(ErrorType::InternalError, "the writer of this object is gone"));
+                return Err(internal("the writer of this object is gone"));
             }
         }
     }
@@ -185,52 +246,63 @@ impl HandleHit for FillReader {
 
 /// The writing end. Dropping it before `finish` fails the fill.
 pub(super) struct FillWriter {
-    store: &'static HeapStore,
+    store: &'static Store,
     fill: Arc<Fill>,
     tag: U64WriteId,
-    /// Room taken so far, given back unless the object is stored.
-    taken: usize,
-    /// How much of it is in use.
-    spent: usize,
     declared: Option<usize>,
+    sum: crc32fast::Hasher,
     settled: bool,
 }
 
 impl FillWriter {
-    /// `base` is the price of the object without its body, `body` the room taken for a body of declared length.
-    pub(super) fn new(store: &'static HeapStore, fill: Arc<Fill>, base: usize, body: usize) -> Self {
-        let (tag, declared) = (U64WriteId::from(fill.id), fill.head.declared_length());
-        Self { store, fill, tag, taken: base + body, spent: base, declared, settled: false }
+    pub(super) fn new(store: &'static Store, fill: Arc<Fill>) -> Self {
+        let (tag, declared) = (U64WriteId::from(fill.id), fill.head.content_length());
+        Self { store, fill, tag, declared, sum: crc32fast::Hasher::new(), settled: false }
     }
 
-    fn accept(&mut self, data: Bytes) -> Result<()> {
-        let len = {
-            let progress = self.fill.progress.lock();
-            if progress.phase != Phase::Filling {
-                return Err(Error::explain(ErrorType::InternalError, "write to a fill that has ended"));
-            }
-            progress.len + data.len()
-        };
+    fn accept(&mut self, data: &Bytes) -> Result<()> {
+        let mut progress = self.fill.progress.lock();
+        if progress.phase != Phase::Filling {
+            return Err(internal("write to a fill that has ended"));
+        }
+        let len = progress.len + data.len();
         if self.declared.is_some_and(|declared| len > declared) {
-            return Err(Error::explain(ErrorType::InternalError, "body longer than its content-length"));
+            return Err(internal("body longer than its content-length"));
         }
         if len > self.store.max_object_bytes() {
-            self.store.ledger().rejected_too_large.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::explain(ErrorType::InternalError, "object larger than the cache takes"));
+            self.store.counts().too_large.fetch_add(1, Ordering::Relaxed);
+            return Err(internal("object larger than the cache takes"));
         }
-        let spent = self.spent + data.len() + CHUNK_OVERHEAD_BYTES;
-        let more = spent.saturating_sub(self.taken);
-        if more > 0 && !self.store.make_room(more) {
-            return Err(Error::explain(ErrorType::InternalError, "no room in the cache"));
-        }
-        self.taken += more;
-        self.spent = spent;
-        let mut progress = self.fill.progress.lock();
-        progress.held.grow(data.len());
+        self.sum.update(data);
+        self.write(&mut progress, data)?;
         progress.len = len;
-        progress.chunks.push(data);
         drop(progress);
         self.fill.wake.send_replace(());
+        Ok(())
+    }
+
+    /// Puts bytes behind those that there are.
+    fn write(&self, progress: &mut Progress, data: &Bytes) -> Result<()> {
+        let mut written = 0;
+        if progress.on_heap.is_empty() {
+            while let Kept::Draft(draft) = &mut progress.kept {
+                written += draft.write(self.fill.body_at + progress.len + written, &data[written..]);
+                if written == data.len() {
+                    break;
+                }
+                let more = draft.capacity().clamp(data.len() - written, GROWTH_BYTES.max(data.len()));
+                match self.store.grow(draft, more) {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => return Err(internal("no room in the cache")),
+                    // The lease went while this was written: the rest is for those who follow it.
+                    None => break,
+                }
+            }
+            progress.in_arena += written;
+        }
+        if written < data.len() {
+            progress.on_heap.push(data.slice(written..));
+        }
         Ok(())
     }
 
@@ -241,8 +313,27 @@ impl FillWriter {
         // Out of sight first, so that nobody attaches to a fill that has failed.
         self.store.end_fill(&self.fill);
         self.fill.end(Phase::Failed);
-        self.store.ledger().give(std::mem::take(&mut self.taken));
-        self.store.ledger().fills_failed.fetch_add(1, Ordering::Relaxed);
+        self.store.counts().failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The draft and what it becomes, if all of it lies in the arena.
+    fn complete(&self, progress: &mut Progress) -> Option<(Draft, Head)> {
+        if progress.in_arena < progress.len {
+            return None;
+        }
+        let head = self.fill.head.with_length(progress.len);
+        let fits = head.as_bytes().len() <= self.fill.body_at;
+        let kept = std::mem::replace(&mut progress.kept, Kept::Heap);
+        match kept {
+            Kept::Draft(draft) if fits => {
+                draft.write(0, head.as_bytes());
+                Some((draft, head))
+            }
+            kept => {
+                progress.kept = kept;
+                None
+            }
+        }
     }
 }
 
@@ -253,39 +344,38 @@ impl HandleMiss for FillWriter {
         if data.is_empty() {
             return Ok(());
         }
-        self.accept(data).inspect_err(|_| self.fail())
+        self.accept(&data).inspect_err(|_| self.fail())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<MissFinishType> {
         if self.settled {
-            return Err(Error::explain(ErrorType::InternalError, "the fill has failed before"));
+            return Err(internal("the fill has failed before"));
         }
-        let (chunks, len, held) = {
-            let mut progress = self.fill.progress.lock();
-            // The body answers for the memory from here on.
-            let held = std::mem::replace(&mut progress.held, self.store.ledger().hold(0));
-            (progress.chunks.clone(), progress.len, held)
-        };
+        let len = self.fill.progress.lock().len;
         if self.declared.is_some_and(|declared| declared != len) {
             self.fail();
-            return Err(Error::explain(ErrorType::InternalError, "body shorter than its content-length"));
+            return Err(internal("body shorter than its content-length"));
         }
-        let body = Arc::new(Body::new(chunks, len, held));
-        let head = self.fill.head.with_length(len);
-        let price = cost(&self.fill.key, &head, body.len(), body.chunk_count());
-        if price > self.taken && !self.store.make_room(price - self.taken) {
-            self.fail();
-            return Err(Error::explain(ErrorType::InternalError, "no room in the cache"));
-        }
-        self.store.ledger().give(self.taken.saturating_sub(price));
-        self.taken = 0;
         self.settled = true;
-        let began = self.fill.began;
-        let entry = Entry::new(self.fill.id, Arc::clone(&self.fill.key), head, Arc::clone(&body), began);
-        self.fill.progress.lock().body = Some(body);
-        self.store.commit(&self.fill, entry);
+        let sum = std::mem::take(&mut self.sum).finalize();
+        let mut progress = self.fill.progress.lock();
+        match self.complete(&mut progress) {
+            Some((draft, head)) => {
+                let (body_at, in_arena) = (self.fill.body_at, progress.in_arena);
+                let body = super::Body { at: body_at, bytes: in_arena, sum };
+                progress.kept = match self.store.commit(&self.fill, draft, &head, body) {
+                    Ok(pinned) => pinned.map_or(Kept::Heap, Kept::Object),
+                    Err(draft) => Kept::Draft(draft),
+                };
+            }
+            None => {
+                self.store.counts().no_lease.fetch_add(1, Ordering::Relaxed);
+                self.store.end_fill(&self.fill);
+            }
+        }
+        drop(progress);
         self.fill.end(Phase::Complete);
-        Ok(MissFinishType::Created(price))
+        Ok(MissFinishType::Created(len))
     }
 
     fn streaming_write_tag(&self) -> Option<&[u8]> {
@@ -302,3 +392,12 @@ impl Drop for FillWriter {
         self.fail();
     }
 }
+
+fn internal(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, why)
+}
+
+/// The most bytes of a body that are handed out at once.
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
+/// The most room that a body of unknown length takes at once.
+const GROWTH_BYTES: usize = 1 << 20;

@@ -1,19 +1,17 @@
 //! What is stored, told to people, and counted for a purge that is only rehearsed.
 //!
 //! Nothing is touched and no body is read. Of the headers that tell variants apart only names and hashes are told: their values
-//! may be cookies or say who somebody is. Looks at many objects, a few under one hold of a lock: for the admin side, not for requests.
+//! may be cookies or say who somebody is. Looks at many objects, without a lock: for the admin side, not for requests.
 
 use std::time::{Duration, SystemTime};
 
-use http::header::VARY;
-
-use super::entry::{Entry, Slot};
-use super::families::Family;
-use super::shard::Shard;
-use super::{HeapStore, Place};
+use super::Store;
+use super::head::Head;
+use super::slot::url_of;
 use crate::cache::key::{Framed, UrlHash, hash128};
-use crate::cache::purge::{Bans, Effect, Scope};
+use crate::cache::purge::{Effect, Object, Scope};
 use crate::cache::status::seconds_between;
+use crate::shm::arena::Pinned;
 
 /// What is stored under one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +20,7 @@ pub struct Listed {
     pub url: String,
     /// The route that stored it.
     pub route: String,
-    /// Headers that are part of the key: the name, and a hash of the value that holds within this process.
+    /// Headers that are part of the key: the name, and a hash of the value that means the same as long as the store lives.
     pub headers: Vec<(String, String)>,
     /// What was chosen between by `Vary`.
     pub variants: Vec<Variant>,
@@ -59,13 +57,13 @@ pub struct Filter {
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// In the order of their hashes, which tells nothing.
+    /// In the order of their records, which tells nothing.
     pub entries: Vec<Listed>,
     /// Where the next page goes on; `None`: nothing follows. A page that looked at [`MAX_LOOKED_AT`] keys may be short.
     pub next: Option<Cursor>,
 }
 
-/// A place in the list, for as long as the process lives. What is stored or leaves meanwhile may or may not be seen.
+/// A place in the list. What is stored or leaves meanwhile may or may not be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor(u128);
 
@@ -84,86 +82,96 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-impl HeapStore {
+impl Store {
     /// Lists what is stored, at most `limit` keys, behind a place.
     #[must_use]
-    pub fn page(&self, filter: &Filter, after: Option<Cursor>, limit: usize, now: SystemTime) -> Page {
-        let bans = self.table.bans();
-        let bans = bans.as_ref().map(|bans| &***bans);
-        let mut entries = Vec::new();
-        let mut after = after.map(|Cursor(primary)| primary);
-        let mut last = after;
-        let first = after.map_or(0, |primary| self.index_of(UrlHash((primary >> 64) as u64)));
-        let mut looked_at = 0;
-        for place in self.shards.iter().skip(first) {
-            loop {
-                let shard = place.state.read();
-                let chunk: Vec<u128> = shard.families().behind(after).take(CHUNK).collect();
-                for primary in &chunk {
-                    if entries.len() >= limit || looked_at >= MAX_LOOKED_AT {
-                        return Page { entries, next: last.map(Cursor) };
-                    }
-                    looked_at += 1;
-                    (after, last) = (Some(*primary), Some(*primary));
-                    let family = shard.families().of(*primary);
-                    entries.extend(family.and_then(|family| listed(family, filter, bans, now)));
-                }
-                if chunk.len() < CHUNK {
-                    break;
-                }
+    pub fn page(
+        &'static self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+        now: SystemTime,
+    ) -> Page {
+        let first =
+            after.map_or(0, |Cursor(record)| u32::try_from(record).unwrap_or(u32::MAX).saturating_add(1));
+        let (mut entries, mut looked_at, mut last) = (Vec::new(), 0, after);
+        for record in first..self.arena.record_count() {
+            if entries.len() >= limit || looked_at >= MAX_LOOKED_AT {
+                return Page { entries, next: last };
             }
-            after = None;
+            last = Some(Cursor(record.into()));
+            let Some(family) = self.family_of(record) else { continue };
+            looked_at += 1;
+            entries.extend(self.listed(&family, filter, now));
         }
         Page { entries, next: None }
     }
 
     /// Everything that is stored for a URL.
     #[must_use]
-    pub fn of_url(&self, url: UrlHash, now: SystemTime) -> Vec<Listed> {
-        let bans = self.table.bans();
-        let bans = bans.as_ref().map(|bans| &***bans);
-        let shard = self.place_of(url).state.read();
-        let families =
-            shard.families().of_url(url).into_iter().filter_map(|primary| shard.families().of(primary));
-        families.filter_map(|family| listed(family, &Filter::default(), bans, now)).collect()
+    pub fn of_url(&'static self, url: UrlHash, now: SystemTime) -> Vec<Listed> {
+        let known = self.desk.lock().as_ref().map(|desk| desk.of_url(url.0));
+        let records = known.unwrap_or_else(|| {
+            let is_of = |record: &u32| {
+                self.arena.key(*record).is_some_and(|(primary, _)| (primary >> 64) as u64 == url.0)
+            };
+            (0..self.arena.record_count()).filter(is_of).collect()
+        });
+        let families = records.into_iter().filter_map(|record| self.family_of(record));
+        families.filter_map(|family| self.listed(&family, &Filter::default(), now)).collect()
     }
 
     /// How many objects a scope names.
     #[must_use]
-    pub fn count(&self, scope: &Scope) -> usize {
-        let bans = self.table.bans();
-        let bans = bans.as_ref().map(|bans| &***bans);
-        let is_named = |entry: &Entry| is_there(entry, bans) && scope.names(&entry.key, entry.head.tags());
-        let count = |place: &Place| {
-            let slots = place.state.read().slots();
-            let counted = |slots: &[Slot]| {
-                let shard = place.state.read();
-                slots.iter().filter(|slot| entry(&shard, **slot).is_some_and(is_named)).count()
-            };
-            slots.chunks(CHUNK).map(counted).sum::<usize>()
+    pub fn count(&'static self, scope: &Scope) -> usize {
+        let is_named = |record: &u32| {
+            let object = self.object(*record).filter(|object| self.effect_on(object) != Effect::Gone);
+            object.is_some_and(|(pinned, head)| scope.names(head.key(), head.tags(), url_of(&pinned)))
         };
-        self.shards.iter().map(count).sum()
+        (0..self.arena.record_count()).filter(is_named).count()
+    }
+
+    /// The family that a record is told with: that of the smallest number among its records, so that each is told once.
+    fn family_of(&self, record: u32) -> Option<Vec<u32>> {
+        let (primary, _) = self.arena.key(record)?;
+        let mut family = self.arena.family(primary);
+        // The first of a key first, then its variants as they came.
+        family.sort_unstable_by_key(|(_, variance, sequence)| (*variance != 0, *sequence));
+        let records: Vec<u32> = family.into_iter().map(|(record, ..)| record).collect();
+        (records.iter().min() == Some(&record)).then_some(records)
+    }
+
+    fn effect_on(&self, (pinned, head): &(Pinned, Head)) -> Effect {
+        let object =
+            Object { key: head.key(), tags: head.tags(), began: pinned.began(), url: url_of(pinned) };
+        self.table.effect(&object)
+    }
+
+    fn listed(&'static self, family: &[u32], filter: &Filter, now: SystemTime) -> Option<Listed> {
+        let mut key = None;
+        let mut variants = Vec::new();
+        for record in family {
+            let Some(object) = self.object(*record) else { continue };
+            let effect = self.effect_on(&object);
+            let (pinned, head) = object;
+            let is_named = |scope: &Scope| scope.names(head.key(), head.tags(), url_of(&pinned));
+            if effect != Effect::Gone && filter.scopes.iter().all(is_named) {
+                let stale_from = effect.stale_from().into_iter().chain(pinned.stale_from()).min();
+                let sizes = (pinned.body_bytes(), self.arena.size(*record));
+                variants.push(variant(&head, stale_from, sizes, pinned.is_first(), now));
+                key.get_or_insert_with(|| head.key().to_vec());
+            }
+        }
+        listed(&key?, variants)
     }
 }
 
-fn entry(shard: &Shard, slot: Slot) -> Option<&Entry> {
-    shard.families().of(slot.primary)?.entry(slot.variance).map(|entry| &**entry)
-}
-
-fn is_there(entry: &Entry, bans: Option<&Bans>) -> bool {
-    bans.is_none_or(|bans| bans.effect(&entry.object()) != Effect::Gone)
-}
-
-fn listed(family: &Family, filter: &Filter, bans: Option<&Bans>, now: SystemTime) -> Option<Listed> {
-    let is_wanted =
-        |entry: &Entry| filter.scopes.iter().all(|scope| scope.names(&entry.key, entry.head.tags()));
-    let wanted = family.entries.iter().filter(|(_, entry)| is_there(entry, bans) && is_wanted(entry));
-    let variants: Vec<Variant> =
-        wanted.map(|(variance, entry)| variant(*variance, entry, bans, now)).collect();
-    let framed = Framed::read(&family.entries.iter().find(|(_, entry)| is_wanted(entry))?.1.key)?;
+/// Tells a key and its variants. `None`: that is no key.
+pub(super) fn listed(key: &[u8], variants: Vec<Variant>) -> Option<Listed> {
+    let framed = Framed::read(key)?;
     let query = if framed.query.is_empty() { String::new() } else { format!("?{}", framed.query) };
     let hash = |value| format!("{:032x}", u128::from_le_bytes(hash128(value)));
-    (!variants.is_empty()).then(|| Listed {
+    Some(Listed {
         url: format!("{}://{}{}{query}", framed.scheme, framed.host, framed.path),
         route: framed.route.to_owned(),
         headers: framed.headers().map(|(name, value)| (name.to_owned(), hash(value))).collect(),
@@ -171,25 +179,31 @@ fn listed(family: &Family, filter: &Filter, bans: Option<&Bans>, now: SystemTime
     })
 }
 
-fn variant(variance: Option<u128>, entry: &Entry, bans: Option<&Bans>, now: SystemTime) -> Variant {
-    let stale_from = bans.and_then(|bans| bans.effect(&entry.object()).stale_from());
-    let header = entry.head.header();
-    let vary = header.headers.get_all(VARY).iter().filter_map(|line| line.to_str().ok());
+/// Tells one stored answer.
+pub(super) fn variant(
+    head: &Head,
+    stale_from: Option<SystemTime>,
+    (body_bytes, size_bytes): (usize, usize),
+    is_first: bool,
+    now: SystemTime,
+) -> Variant {
+    let vary = head.vary_lines().filter_map(|line| std::str::from_utf8(line).ok());
     let vary = vary.flat_map(|line| line.split(',')).map(|name| name.trim().to_ascii_lowercase());
-    let age: Duration = now.duration_since(entry.head.epoch()).unwrap_or_default();
+    let age: Duration = now.duration_since(head.epoch()).unwrap_or_default();
     Variant {
-        status: header.status.as_u16(),
+        status: head.status(),
         age_secs: age.as_secs(),
-        ttl_secs: seconds_between(now, entry.head.fresh_until(stale_from)),
-        body_bytes: entry.body.len(),
-        size_bytes: entry.cost,
-        tags: entry.head.tags().iter().map(ToString::to_string).collect(),
+        ttl_secs: seconds_between(now, head.fresh_until(stale_from)),
+        body_bytes,
+        size_bytes,
+        tags: head.tags().into_iter().map(ToOwned::to_owned).collect(),
         vary: vary.filter(|name| !name.is_empty()).collect(),
-        variance: variance.map(|hash| format!("{hash:032x}")),
+        variance: head
+            .variance()
+            .filter(|_| !is_first)
+            .map(|hash| format!("{:032x}", u128::from_le_bytes(hash))),
     }
 }
 
 /// The most keys that one page looks at, whatever it is narrowed to.
 pub const MAX_LOOKED_AT: usize = 20_000;
-/// Keys or objects looked at under one hold of a lock.
-const CHUNK: usize = 256;

@@ -1,65 +1,91 @@
-//! The heap store: the first form of the cache's storage, behind the interface that the shared-memory store will take.
+//! The store: answers in shared memory, for all workers of all processes that share it.
 //!
 //! ```text
-//!   lookup ──▶ shard (by primary hash) ──read lock──▶ family ──▶ Entry (Arc) ──▶ Hit: slices, seekable
-//!                                                        └────▶ Fill  (Arc) ──▶ FillReader: follows the writer
-//!   miss   ──▶ FillWriter: takes room, writes chunks ──finish──▶ Entry, under the shard's write lock
+//!   lookup ──▶ arena (no lock) ──▶ Pinned: head copied and read, asked of the purges ──▶ Hit: bytes where they lie, seekable
+//!          └─ nothing fresh ──▶ fills of this process ──▶ FillReader: follows the writer
+//!   miss   ──▶ FillWriter: takes room, writes into the arena ──finish──▶ object, if this process holds the writer's lease
 //! ```
 //!
-//! It promises: bounded bytes (body, head, key and bookkeeping, running fills included); no decoding on a hit; a reader of a
-//! dying fill gets an error and never a clean end; a purge wins over every fill that began before it; variants go with their
-//! primary; a purge of many objects looks at none of them (`bans`). It does not survive the process, knows nothing of routes, and leaves freshness to [`super::freshness`].
+//! It promises: bounded bytes, objects and readers' holds; no lock and no copy of a body on a hit; a reader of a dying fill gets an error
+//! and never a clean end; a purge wins over every fill that began before it, in every process; variants go with their first; a purge of
+//! many objects looks at none of them (`table`); whatever was stored is there for the next process, also after a crash. It knows nothing of
+//! routes, and leaves freshness to [`super::freshness`].
 //!
-//! Room is taken before bytes are kept (`ledger`), the victims are chosen by S3-FIFO (`queues`). The framework gets no
-//! eviction manager: it would be a second index that takes a write lock on every hit.
+//! One process writes: the one that holds the lease. The others, which are about to leave or have just come, serve what is stored and pass
+//! by what is not. The framework gets no eviction manager: it would be a second index that takes a lock on every hit.
 
-mod bans;
-mod entry;
-mod families;
+mod desk;
 mod fill;
+mod fills;
+mod head;
 mod hit;
+mod interface;
 pub mod lanes;
-mod ledger;
 pub mod listing;
-mod queues;
-mod shard;
+mod slot;
+mod stats;
+mod sweep;
+mod table;
 #[cfg(test)]
 mod tests;
+mod urls;
 
-use std::any::Any;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
-use parking_lot::RwLock;
-use pingora::{Error, ErrorType, Result};
+use parking_lot::Mutex;
+use pingora::{Error, ErrorType};
 use pingora_cache::key::CompactCacheKey;
-use pingora_cache::storage::streaming_write::U64WriteId;
-use pingora_cache::trace::SpanHandle;
-use pingora_cache::{CacheEntryId, CacheKey, CacheMeta, HitHandler, MissHandler, Storage};
-use pingora_cache::{PurgeOutcome, PurgeTarget, PurgeType};
+use pingora_cache::{CacheKey, CacheMeta};
 
-use super::key::UrlHash;
-use super::purge::{Effect, Mode, Object};
-use bans::Table;
-use entry::{CHUNK_OVERHEAD_BYTES, Entry, Head, LENGTH_FIELD_BYTES, Slot, cost};
-use fill::{Fill, FillReader, FillWriter};
-use hit::Hit;
-use lanes::Favor;
-pub use ledger::StoreStats;
-use ledger::{Ledger, Taken};
-use shard::{Found, Shard};
+use super::key::{self, UrlHash};
+use super::purge::{Effect, Mode, Object, Scope};
+use desk::Desk;
+use fill::Fill;
+use fills::{Fills, Struck, effect_of};
+use head::Head;
+pub use lanes::Favor;
+use slot::Slot;
+use stats::Counts;
+pub use stats::StoreStats;
+use table::Table;
+
+use crate::shm::Place;
+use crate::shm::arena::{Arena, ArenaError, Draft, Full, Object as Committed, Pinned};
+pub use crate::shm::{How, OpenError, SetAside};
 
 /// The size of a store. Set once, from the `cache` section of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Bytes for everything: bodies, heads, keys, bookkeeping, running fills. Default 256 MiB in the configuration.
+pub struct Settings<'a> {
+    /// The file, on tmpfs; `None`: private memory, which goes with the process.
+    pub file: Option<&'a Path>,
+    /// Bytes of the whole: bodies, heads, keys, tables, running fills. Default 256 MiB in the configuration.
     pub capacity_bytes: usize,
-    /// The largest body that is stored. Default 8 MiB in the configuration; never more than the capacity.
+    /// The largest body that is stored. Default 8 MiB in the configuration; at most an eighth of the capacity there.
     pub max_object_bytes: usize,
-    /// What stays when not all can. Default [`Favor::Requests`].
+    /// The most objects. Default in the configuration: one for each [`BYTES_PER_OBJECT`].
+    pub max_objects: u32,
+    /// What counts more when not all can stay.
     pub favor: Favor,
+}
+
+impl Settings<'_> {
+    /// Private memory of a size, and the defaults for the rest.
+    #[must_use]
+    pub fn private(capacity_bytes: usize, max_object_bytes: usize) -> Self {
+        let max_objects = default_objects(capacity_bytes);
+        Self { file: None, capacity_bytes, max_object_bytes, max_objects, favor: Favor::default() }
+    }
+}
+
+/// How many objects there can be where nobody says it.
+#[must_use]
+pub fn default_objects(capacity_bytes: usize) -> u32 {
+    u32::try_from(capacity_bytes / BYTES_PER_OBJECT).unwrap_or(MAX_OBJECTS).clamp(MIN_OBJECTS, MAX_OBJECTS)
 }
 
 /// When a fetch began, counted in purges. Take it before the upstream is asked and [`stamp`](Self::stamp) it into the meta:
@@ -91,52 +117,172 @@ impl Shift {
     /// time, however long the request took.
     fn of(self, time: SystemTime, base: SystemTime) -> SystemTime {
         let stood_still = self.now.duration_since(self.since.max(base)).unwrap_or_default();
-        (time + stood_still).checked_sub(self.passed).unwrap_or(SystemTime::UNIX_EPOCH)
+        (time + stood_still).checked_sub(self.passed).unwrap_or(UNIX_EPOCH)
     }
 }
 
-/// A bounded HTTP object store on the heap, shared by all workers.
+/// What a process found when it became the one that stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    /// Objects that are there.
+    pub survived: usize,
+    /// Objects that were being written or taken away when their process died.
+    pub unfinished: usize,
+    /// Records that contradicted themselves.
+    pub unsound: usize,
+}
+
+/// A bounded HTTP object store in shared memory.
 #[derive(Debug)]
-pub struct HeapStore {
-    ledger: &'static Ledger,
-    shards: Box<[Place]>,
-    max_object_bytes: usize,
+pub struct Store {
+    arena: &'static Arena,
+    counts: &'static Counts,
+    fills: Fills,
     table: Table,
-    /// Counts purges; see [`FillEpoch`].
-    epoch: AtomicU64,
-    next_id: AtomicU64,
-    /// Where the next search for victims begins.
-    hand: AtomicUsize,
+    /// `None`: another process stores, or nobody yet.
+    desk: Mutex<Option<Desk>>,
+    /// It has given the lease away and does not want it back.
+    released: AtomicBool,
+    max_object_bytes: usize,
+    favor: Favor,
 }
 
-/// A shard with its size beside the lock, so that the search for victims can compare shards without locking them.
-#[derive(Debug)]
-struct Place {
-    state: RwLock<Shard>,
-    bytes: AtomicUsize,
+/// The body of a draft.
+#[derive(Debug, Clone, Copy)]
+struct Body {
+    at: usize,
+    bytes: usize,
+    sum: u32,
 }
 
-impl HeapStore {
-    /// Makes a store that lives as long as the process: it is leaked on purpose, because the framework asks for `'static`.
-    /// Call it once per configured zone, never per reload.
-    pub fn new(settings: Settings) -> &'static Self {
-        let ledger: &'static Ledger = Box::leak(Box::new(Ledger::new(settings.capacity_bytes)));
-        let place =
-            || Place { state: RwLock::new(Shard::new(ledger, settings.favor)), bytes: AtomicUsize::new(0) };
-        Box::leak(Box::new(Self {
-            ledger,
-            shards: (0..SHARDS).map(|_| place()).collect(),
-            max_object_bytes: settings.max_object_bytes.min(settings.capacity_bytes),
-            table: Table::default(),
-            epoch: AtomicU64::new(0),
-            next_id: AtomicU64::new(1),
-            hand: AtomicUsize::new(0),
-        }))
+/// What a lookup finds.
+enum Found {
+    Object(Pinned, Head, Option<SystemTime>),
+    Fill(Arc<Fill>),
+}
+
+impl Store {
+    /// Opens a store, or makes it. What is there is served at once; storing begins with [`Self::try_take`]. Leaked on purpose, because the
+    /// framework asks for `'static`: call it once per configured zone, never per reload.
+    ///
+    /// # Errors
+    /// [`ArenaError`]: there is no such memory.
+    pub fn open(settings: &Settings<'_>) -> Result<(&'static Self, How), ArenaError> {
+        let place = settings.file.map_or(Place::Private("portcullis-cache"), Place::File);
+        let (arena, how) = Arena::open(&crate::shm::arena::Settings {
+            place,
+            bytes: settings.capacity_bytes,
+            records: settings.max_objects,
+            user_bytes: Table::bytes_for(settings.capacity_bytes),
+            // A region that is made takes those of this process.
+            seeds: Some(key::seeds),
+        })?;
+        // Where another store has been opened before with seeds of its own, what is found here would not be found again. That is a mistake of
+        // an embedder, and costs hits only.
+        key::adopt(arena.region().seeds());
+        let counts: &'static Counts = Box::leak(Box::default());
+        let store = Self {
+            arena,
+            counts,
+            fills: Fills::new(),
+            table: Table::new(arena.user_words(), Box::new(|| arena.user_lock())),
+            desk: Mutex::new(None),
+            released: AtomicBool::new(false),
+            max_object_bytes: settings.max_object_bytes.min(arena.data_bytes()),
+            favor: settings.favor,
+        };
+        Ok((Box::leak(Box::new(store)), how))
+    }
+
+    /// Becomes the process that stores, if no other is. `None`: another is, or this one has given it up. Looks at every record: for a thread
+    /// that may block.
+    ///
+    /// # Errors
+    /// When the file system has no locks.
+    pub fn try_take(&'static self) -> io::Result<Option<Took>> {
+        if self.released.load(Acquire) || self.desk.lock().is_some() {
+            return Ok(None);
+        }
+        let Some(lease) = self.arena.try_lease()? else { return Ok(None) };
+        let attached = self.arena.attach(lease)?;
+        let mut took = Took {
+            survived: attached.survivors.len(),
+            unfinished: attached.unfinished,
+            unsound: attached.unsound,
+        };
+        let mut survivors: Vec<u32> = Vec::new();
+        if self.table.is_broken() {
+            survivors.extend(attached.survivors.iter().map(|survivor| survivor.record));
+        }
+        let mut desk = Desk::new(self.arena, attached, self.favor, self.counts);
+        if self.table.is_broken() {
+            // Nobody knows any more what was purged.
+            survivors.into_iter().for_each(|record| desk.kill(record));
+            self.table.begin_anew();
+            took = Took { survived: 0, unsound: took.unsound + took.survived, ..took };
+        }
+        self.counts.survived.store(took.survived as u64, Relaxed);
+        self.counts.unsound.store(took.unsound as u64, Relaxed);
+        *self.desk.lock() = Some(desk);
+        Ok(Some(took))
+    }
+
+    /// Gives the lease away for good: from now on this process serves what is stored and stores nothing.
+    pub fn release(&self) {
+        self.released.store(true, Release);
+        drop(self.desk.lock().take());
+    }
+
+    /// Whether it will not be asked to take the lease again: it has it, or has given it away.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.released.load(Acquire) || self.desk.lock().is_some()
+    }
+
+    /// Whether another process holds the lease.
+    #[must_use]
+    pub fn is_held_elsewhere(&self) -> bool {
+        self.arena.is_leased_elsewhere()
+    }
+
+    /// Whether its file lies in memory.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.arena.region().is_in_memory()
+    }
+
+    /// The process that holds the lease, or held it last.
+    #[must_use]
+    pub fn last_writer(&self) -> u64 {
+        self.arena.last_writer()
     }
 
     /// What the store holds and has done.
     pub fn stats(&self) -> StoreStats {
-        StoreStats { bans: self.table.len(), ..self.ledger.stats() }
+        let mut desk = self.desk.lock();
+        let space = desk.as_mut().map(|desk| {
+            desk.reclaim();
+            desk.space()
+        });
+        drop(desk);
+        let is_writer = space.is_some();
+        let space = space.unwrap_or_default();
+        let capacity = self.arena.data_bytes();
+        let resident = if is_writer { capacity - space.free_bytes } else { 0 };
+        let counts = self.counts.stats();
+        StoreStats {
+            bans: self.table.len(),
+            used_bytes: resident.saturating_sub(space.pinned_bytes),
+            resident_bytes: resident,
+            capacity_bytes: capacity,
+            pinned_bytes: space.pinned_bytes,
+            longest_free_bytes: space.longest_free_bytes,
+            entries: space.objects,
+            max_entries: self.arena.record_count() as usize,
+            is_writer,
+            corrupt: counts.corrupt + self.arena.corrupt(),
+            ..counts
+        }
     }
 
     /// The largest body that is stored, in bytes.
@@ -146,273 +292,281 @@ impl HeapStore {
 
     /// The moment from which on a purge stops a fetch from being stored.
     pub fn epoch(&self) -> FillEpoch {
-        // SeqCst here and in `next_epoch`: a fetch that began after a purge returned must see that purge's epoch.
-        FillEpoch(self.epoch.load(Ordering::SeqCst))
+        FillEpoch(self.table.epoch())
     }
 
     /// Removes a key and all its variants. True if anything was stored. A fetch of it that is under way is not stored.
-    pub fn purge_key(&self, key: &CompactCacheKey) -> bool {
-        self.purge_slot(Slot::of(key), None).is_some()
+    pub fn purge_key(&'static self, key: &CompactCacheKey) -> bool {
+        !self.strike(Slot::of(key), None, Effect::Gone).is_empty()
     }
 
-    /// Purges all that is stored for a URL, and returns how many objects that were. Fetches of it that are under way are not stored
-    /// (hard), or are stale when they are (soft).
-    pub fn purge_url(&self, url: UrlHash, mode: Mode) -> usize {
-        let place = self.place_of(url);
-        let mut shard = place.state.write();
-        let count = shard.purge_url(url, mode, self.next_epoch(), SystemTime::now());
-        place.note(&shard);
-        count
+    /// Purges all that is stored for a URL, and returns how many objects that were, where this process knows. Fetches of it that are under
+    /// way are not stored (hard), or are stale when they are (soft).
+    pub fn purge_url(&'static self, url: UrlHash, mode: Mode) -> Option<usize> {
+        let effect = effect_of(mode, SystemTime::now());
+        let mut place = self.fills.place_of_url(url);
+        place.purge(Struck::Url(url), self.table.next_epoch(), effect);
+        let struck = self.desk.lock().as_mut().map(|desk| {
+            let records = desk.of_url(url.0);
+            records.iter().for_each(|record| self.apply(desk, *record, effect));
+            records.len()
+        });
+        drop(place);
+        if struck.is_none() {
+            // Another process stores: the table tells it.
+            self.ban(&Scope::Url(url), mode);
+        }
+        struck
     }
 
     /// The meta of what a lookup of `key` would find; touches nothing.
-    pub fn peek(&self, key: &CacheKey, now: SystemTime) -> Option<CacheMeta> {
-        let slot = Slot::of(key);
-        let bans = self.table.bans();
-        let bans = bans.as_ref().map(|bans| &***bans);
-        let found = self.place(slot).state.read().find(slot, key.primary_key(), bans, || now);
-        found.map(|found| match found {
-            Found::Entry(entry, stale_from) => entry.head.to_meta(stale_from),
+    pub fn peek(&'static self, key: &CacheKey, now: SystemTime) -> Option<CacheMeta> {
+        self.find(Slot::of(key), key.primary_key(), || now).map(|found| match found {
+            Found::Object(_, head, stale_from) => head.to_meta(stale_from),
             Found::Fill(fill) => fill.head.to_meta(None),
         })
     }
 
     /// Moves the times of everything that is stored. While nothing is being stored.
-    pub fn shift(&self, shift: Shift) {
-        for place in &self.shards {
-            place.state.write().shift(shift);
-        }
-    }
-
-    fn purge_slot(&self, slot: Slot, only: Option<u64>) -> Option<u64> {
-        let place = self.place(slot);
-        let mut shard = place.state.write();
-        let id = shard.purge(slot, only, self.next_epoch());
-        place.note(&shard);
-        id
-    }
-
-    fn next_epoch(&self) -> u64 {
-        self.epoch.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    fn place(&self, slot: Slot) -> &Place {
-        self.place_of(UrlHash((slot.primary >> 64) as u64))
-    }
-
-    fn index_of(&self, url: UrlHash) -> usize {
-        // The hash is keyed and uniform; its top bits choose the shard, so that all of a URL is in one.
-        (url.0 >> 56) as usize % self.shards.len()
-    }
-
-    fn place_of(&self, url: UrlHash) -> &Place {
-        let index = self.index_of(url);
-        self.shards.get(index).expect("the index is a remainder of the length")
-    }
-
-    fn ledger(&self) -> &'static Ledger {
-        self.ledger
-    }
-
-    /// Takes room, evicting as needed. False when nothing that could be evicted is left.
-    fn make_room(&self, bytes: usize) -> bool {
-        loop {
-            match self.ledger.take(bytes) {
-                Taken::Yes => return true,
-                Taken::Full if self.evict(bytes) => {}
-                Taken::Full | Taken::Pinned => {
-                    self.ledger.rejected_no_room.fetch_add(1, Ordering::Relaxed);
-                    return false;
-                }
+    pub fn shift(&'static self, shift: Shift) {
+        for record in 0..self.arena.record_count() {
+            let Some((pinned, head)) = self.object(record) else { continue };
+            let stale_from = pinned.stale_from().map(|at| shift.of(at, at));
+            if let Some(desk) = self.desk.lock().as_mut()
+                && desk.put_head(record, head.shifted(shift).as_bytes(), pinned.began())
+                && let Some(at) = stale_from
+            {
+                self.arena.mark_stale(record, nanoseconds(at));
             }
         }
     }
 
-    /// Evicts from the fuller one of two shards, or, if both are empty, from any. Locks one shard at a time.
-    fn evict(&self, need: usize) -> bool {
-        let hand = self.hand.fetch_add(1, Ordering::Relaxed);
-        let at = |offset: usize| self.shards.get((hand + offset) % self.shards.len());
-        let (one, other) = (at(0), at(self.shards.len() / 2));
-        let fuller = if one.map(Place::size) >= other.map(Place::size) { one } else { other };
-        let evict_from = |place: &Place| {
-            let mut shard = place.state.write();
-            let freed = shard.evict(need);
-            place.note(&shard);
-            freed > 0
-        };
-        fuller.is_some_and(evict_from)
-            || (0..self.shards.len()).any(|offset| at(offset).is_some_and(evict_from))
+    fn counts(&self) -> &'static Counts {
+        self.counts
     }
 
-    fn commit(&self, fill: &Fill, entry: Entry) {
-        let place = self.place(fill.slot);
-        let mut shard = place.state.write();
+    /// A fresh object first, then a running fill (a stale object must not hide its replacement), then a stale object. What a ban
+    /// removed is not found, and no fill that began before a ban of it.
+    fn find(&'static self, slot: Slot, key: &[u8], now: impl FnOnce() -> SystemTime) -> Option<Found> {
+        let bans = self.table.bans();
+        let effect = |object: &Object<'_>| bans.as_ref().map_or(Effect::Spared, |bans| bans.effect(object));
+        let object = self.arena.find(slot.primary, slot.folded()).and_then(|pinned| {
+            let head = Head::read(pinned.head()?).ok().filter(|head| *head.key() == *key)?;
+            let asked = Object { key, tags: head.tags(), began: pinned.began(), url: slot.url() };
+            let banned = match effect(&asked) {
+                Effect::Gone => return None,
+                effect => effect.stale_from(),
+            };
+            let stale_from = banned.into_iter().chain(pinned.stale_from()).min();
+            Some((pinned, head, stale_from))
+        });
+        let found = |(pinned, head, stale_from)| Found::Object(pinned, head, stale_from);
+        let has_fills = self.counts.fills.load(Acquire) > 0;
+        if let Some((_, head, stale_from)) = &object
+            && (!has_fills || head.fresh_until(*stale_from) >= now())
+        {
+            return object.map(found);
+        }
+        let is_spared = |fill: &Fill| effect(&fill.object()) == Effect::Spared;
+        let fill = has_fills.then(|| self.fills.find(slot, key, is_spared)).flatten();
+        fill.map(Found::Fill).or_else(|| object.map(found))
+    }
+
+    /// The object of a record, pinned, with its head.
+    fn object(&'static self, record: u32) -> Option<(Pinned, Head)> {
+        let pinned = self.arena.pin(record)?;
+        let head = Head::read(pinned.head()?).ok()?;
+        Some((pinned, head))
+    }
+
+    /// Purges a key with all its variants, or one variant, or one object, and returns the numbers of those that were struck.
+    fn strike(&'static self, slot: Slot, only: Option<u64>, effect: Effect) -> Vec<u64> {
+        let whole = slot.variance.is_none() && only.is_none();
+        let mut place = self.fills.place(slot);
+        if only.is_none() {
+            let what = if whole { Struck::Primary(slot.primary) } else { Struck::Variant(slot) };
+            place.purge(what, self.table.next_epoch(), effect);
+        }
+        let mut desk = self.desk.lock();
+        let Some(desk) = desk.as_mut() else {
+            drop(place);
+            // Another process stores: the table tells it, of all of the URL.
+            let mode = if effect == Effect::Gone { Mode::Hard } else { Mode::Soft };
+            self.ban(&Scope::Url(slot.url()), mode);
+            return Vec::new();
+        };
+        let mut struck = Vec::new();
+        for (record, variance, sequence) in self.arena.family(slot.primary) {
+            if whole || (variance == slot.folded() && only.is_none_or(|only| only == sequence)) {
+                self.apply(desk, record, effect);
+                struck.push(sequence);
+            }
+        }
+        struck
+    }
+
+    /// Does to an object what a purge makes of it.
+    fn apply(&self, desk: &mut Desk, record: u32, effect: Effect) {
+        match effect {
+            Effect::Spared => {}
+            Effect::Gone => {
+                desk.kill(record);
+                self.counts.purged.fetch_add(1, Relaxed);
+            }
+            Effect::StaleFrom(at) => self.arena.mark_stale(record, nanoseconds(at)),
+        }
+    }
+
+    /// Gives a draft more room. `None`: this process may not store any more.
+    fn grow(&self, draft: &mut Draft, bytes: usize) -> Option<Result<(), Full>> {
+        Some(self.desk.lock().as_mut()?.grow(draft, bytes))
+    }
+
+    fn discard(&self, draft: Draft) {
+        if let Some(desk) = self.desk.lock().as_mut() {
+            desk.discard(draft);
+        }
+    }
+
+    /// Makes a fill an object, unless a purge or a newer answer forbids it: then the draft comes back, for those who follow it.
+    fn commit(
+        &'static self,
+        fill: &Fill,
+        draft: Draft,
+        head: &Head,
+        body: Body,
+    ) -> Result<Option<Pinned>, Draft> {
+        let mut place = self.fills.place(fill.slot);
         let effect = self.table.effect(&fill.object());
         let stale_from = fill.stale_from().into_iter().chain(effect.stale_from()).min();
-        // Stale, it must not take the place of what was fetched after the purge.
-        let comes_late = stale_from.is_some() && shard.holds_newer(fill.slot, fill.began);
-        if fill.is_doomed() || effect == Effect::Gone || comes_late {
-            self.ledger.give(entry.cost);
-            self.ledger.rejected_purged.fetch_add(1, Ordering::Relaxed);
-        } else {
-            let entry = match stale_from {
-                Some(at) => entry.with_head(entry.head.expired_at(at), entry.began),
-                None => entry,
-            };
-            shard.store(fill.slot, entry);
+        let mut desk = self.desk.lock();
+        let stored = match desk.as_mut() {
+            None => {
+                self.counts.no_lease.fetch_add(1, Relaxed);
+                Err(draft)
+            }
+            Some(_) if fill.is_doomed() || effect == Effect::Gone => {
+                self.counts.came_late.fetch_add(1, Relaxed);
+                Err(draft)
+            }
+            Some(desk) => self.commit_at(desk, fill, draft, head, body, stale_from),
+        };
+        drop(desk);
+        self.end_at(&mut place, fill);
+        stored
+    }
+
+    fn commit_at(
+        &'static self,
+        desk: &mut Desk,
+        fill: &Fill,
+        draft: Draft,
+        head: &Head,
+        body: Body,
+        stale_from: Option<SystemTime>,
+    ) -> Result<Option<Pinned>, Draft> {
+        let slot = fill.slot;
+        let family = self.arena.family(slot.primary);
+        let old = family.iter().find(|(_, variance, _)| *variance == slot.folded()).copied();
+        if let Some((record, _, sequence)) = old {
+            // A fill that began later was faster: what it brought is the newer answer. And stale, it must not take the place of what was
+            // fetched after the purge.
+            let is_newer = stale_from.is_some()
+                && self.arena.pin(record).is_some_and(|stored| stored.began() > fill.began);
+            if sequence > fill.id || is_newer {
+                let count = if is_newer { &self.counts.came_late } else { &self.counts.replaced };
+                count.fetch_add(1, Relaxed);
+                return Err(draft);
+            }
         }
-        shard.end(fill);
-        place.note(&shard);
+        for record in self.made_useless(slot, head, &family) {
+            desk.kill(record);
+            self.counts.replaced.fetch_add(1, Relaxed);
+        }
+        let draft = together(desk, draft, body.at + body.bytes);
+        let object = Committed {
+            primary: slot.primary,
+            variance: slot.folded(),
+            head_bytes: head.as_bytes().len(),
+            body_at: body.at,
+            body_bytes: body.bytes,
+            body_sum: body.sum,
+            sequence: fill.id,
+            began: fill.began,
+            stale_from: stale_from.map(nanoseconds),
+        };
+        let record = desk.store(slot, draft, &object, old.map(|(record, ..)| record));
+        Ok(self.arena.pin(record))
+    }
+
+    /// What a new object makes useless: variants, where the first comes with another `Vary`, as they could never be hit again; and the oldest
+    /// variant, where there are too many.
+    fn made_useless(&'static self, slot: Slot, head: &Head, family: &[(u32, u64, u64)]) -> Vec<u32> {
+        let variants = || family.iter().filter(|(_, variance, _)| *variance != 0);
+        if slot.variance.is_none() {
+            let first = family.iter().find(|(_, variance, _)| *variance == 0);
+            let first = first.and_then(|(record, ..)| self.object(*record));
+            let is_other = first.is_some_and(|(_, first)| !first.vary_lines().eq(head.vary_lines()));
+            return if is_other { variants().map(|(record, ..)| *record).collect() } else { Vec::new() };
+        }
+        let is_new = family.iter().all(|(_, variance, _)| *variance != slot.folded());
+        let oldest = variants().min_by_key(|(.., sequence)| *sequence).map(|(record, ..)| *record);
+        oldest.filter(|_| is_new && family.len() >= MAX_VARIANTS).into_iter().collect()
     }
 
     fn end_fill(&self, fill: &Fill) {
-        self.place(fill.slot).state.write().end(fill);
+        self.end_at(&mut self.fills.place(fill.slot), fill);
+    }
+
+    fn end_at(&self, place: &mut fills::Place, fill: &Fill) {
+        if place.end(fill) {
+            self.counts.fills.fetch_sub(1, Release);
+        }
+    }
+
+    /// Room for an object; `None`: this process may not store.
+    fn room(&self, head: usize, body: Option<usize>) -> Option<Result<Draft, Full>> {
+        let body = body.unwrap_or_else(|| FIRST_BYTES.min(self.max_object_bytes));
+        Some(self.desk.lock().as_mut()?.take(head + body, head))
     }
 }
 
-impl Place {
-    fn size(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+/// A small object that came in pieces, in one: it is written once, and sent to many.
+fn together(desk: &mut Desk, draft: Draft, bytes: usize) -> Draft {
+    if draft.stretches() == 1 || bytes > ONE_STRETCH_BYTES {
+        return draft;
     }
-
-    fn note(&self, shard: &Shard) {
-        self.bytes.store(shard.bytes(), Ordering::Relaxed);
+    // Only where there is room: nothing has to leave for it.
+    match desk.take_free(bytes) {
+        Some(whole) => {
+            draft.copy_to(&whole, bytes);
+            desk.discard(draft);
+            whole
+        }
+        None => draft,
     }
 }
 
-#[async_trait]
-impl Storage for HeapStore {
-    async fn lookup(
-        &'static self,
-        key: &CacheKey,
-        _trace: &SpanHandle,
-    ) -> Result<Option<(CacheMeta, HitHandler)>> {
-        let slot = Slot::of(key);
-        let bans = self.table.bans();
-        let bans = bans.as_ref().map(|bans| &***bans);
-        let found = self.place(slot).state.read().find(slot, key.primary_key(), bans, SystemTime::now);
-        Ok(found.map(|found| match found {
-            Found::Entry(entry, stale_from) => {
-                entry.touch();
-                (entry.head.to_meta(stale_from), Box::new(Hit::new(&entry)) as HitHandler)
-            }
-            Found::Fill(fill) => (fill.head.to_meta(None), Box::new(FillReader::new(fill)) as HitHandler),
-        }))
-    }
-
-    async fn lookup_streaming_write(
-        &'static self,
-        key: &CacheKey,
-        tag: Option<&[u8]>,
-        trace: &SpanHandle,
-    ) -> Result<Option<(CacheMeta, HitHandler)>> {
-        let Some(Ok(id)) = tag.map(U64WriteId::try_from) else { return self.lookup(key, trace).await };
-        // Found by its id and not by its key: a purge in between must not take the leader's body away.
-        let fill = self.place(Slot::of(key)).state.read().fill(id.into());
-        Ok(fill.map(|fill| (fill.head.to_meta(None), Box::new(FillReader::new(fill)) as HitHandler)))
-    }
-
-    async fn get_miss_handler(
-        &'static self,
-        key: &CacheKey,
-        meta: &CacheMeta,
-        _trace: &SpanHandle,
-    ) -> Result<MissHandler> {
-        let (slot, framed) = (Slot::of(key), Arc::<[u8]>::from(key.primary_key()));
-        let head = Head::from_meta(meta, slot);
-        if head.declared_length().is_some_and(|len| len > self.max_object_bytes) {
-            self.ledger.rejected_too_large.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::explain(ErrorType::InternalError, "object larger than the cache takes"));
-        }
-        let base = cost(&framed, &head, 0, 1) + LENGTH_FIELD_BYTES;
-        // A declared body gets its room at once: refused now, the answer just passes by; refused half-way, its readers are cut.
-        let body =
-            head.declared_length().map_or(0, |len| len + len / EXPECTED_CHUNK_BYTES * CHUNK_OVERHEAD_BYTES);
-        if !self.make_room(base + body) {
-            return Err(Error::explain(ErrorType::InternalError, "no room in the cache"));
-        }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let began = meta.extensions().get::<FillEpoch>().copied().unwrap_or_else(|| self.epoch());
-        let fill = Arc::new(Fill::new(id, slot, framed, head, began.0, self.ledger.hold(0)));
-        // Judged under the lock: a sweep that has passed here would not see the fill.
-        let mut shard = self.place(slot).state.write();
-        shard.begin(Arc::clone(&fill), self.table.effect_on_new(&fill.object()));
-        drop(shard);
-        Ok(Box::new(FillWriter::new(self, fill, base, body)))
-    }
-
-    async fn purge(
-        &'static self,
-        target: PurgeTarget<'_>,
-        _why: PurgeType,
-        _trace: &SpanHandle,
-    ) -> Result<PurgeOutcome> {
-        let only = match target {
-            PurgeTarget::Active(_) => None,
-            PurgeTarget::Exact(entry) => entry.entry_id().map(CacheEntryId::get),
-        };
-        let removed = self.purge_slot(Slot::of(target.key()), only);
-        Ok(removed.map_or(PurgeOutcome::NotFound, |id| PurgeOutcome::Purged(Some(CacheEntryId::new(id)))))
-    }
-
-    async fn expire(&'static self, target: PurgeTarget<'_>, _trace: &SpanHandle) -> Result<PurgeOutcome> {
-        let only = match target {
-            PurgeTarget::Active(_) => None,
-            PurgeTarget::Exact(entry) => entry.entry_id().map(CacheEntryId::get),
-        };
-        let slot = Slot::of(target.key());
-        let mut shard = self.place(slot).state.write();
-        let found = shard.expire(slot, only, self.next_epoch(), SystemTime::now());
-        Ok(if found { PurgeOutcome::Expired } else { PurgeOutcome::NotFound })
-    }
-
-    async fn update_meta(
-        &'static self,
-        key: &CacheKey,
-        meta: &CacheMeta,
-        _trace: &SpanHandle,
-    ) -> Result<bool> {
-        let slot = Slot::of(key);
-        let place = self.place(slot);
-        let Some(old) = place.state.read().entry(slot) else { return Ok(false) };
-        // The framework carries `created` over from what it looked up. Another value, or other validators, mean that another
-        // object is stored by now, and a 304 about the old one says nothing about it.
-        if *old.key != *key.primary_key() || old.head.created != meta.created() {
-            return Ok(false);
-        }
-        let head = Head::from_meta(meta, slot).with_length(old.body.len());
-        if !old.head.describes_same_body(&head) {
-            return Ok(false);
-        }
-        let began = meta.extensions().get::<FillEpoch>().copied().unwrap_or_else(|| self.epoch());
-        let entry = old.with_head(head, began.0);
-        let extra = entry.cost.saturating_sub(old.cost);
-        if !self.make_room(extra) {
-            return Ok(false);
-        }
-        // Judged under the lock, as a fill is. An answer from before a purge makes nothing fresh, and what is gone does not come
-        // back.
-        let mut shard = place.state.write();
-        let effect = self.table.effect_on_new(&Object { began: began.0, ..old.object() });
-        if effect != Effect::Spared || self.table.effect(&old.object()) == Effect::Gone {
-            self.ledger.give(extra);
-            return Ok(false);
-        }
-        let exchanged = shard.exchange_head(slot, entry, extra);
-        place.note(&shard);
-        Ok(exchanged)
-    }
-
-    fn support_streaming_partial_write(&self) -> bool {
-        true
-    }
-
-    fn as_any(&self) -> &(dyn Any + Send + Sync + 'static) {
-        self
-    }
+fn nanoseconds(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // All ones mean "not stale".
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1)
 }
 
-/// The size of chunk for which a declared body takes room in advance; smaller ones take the difference as they come.
-const EXPECTED_CHUNK_BYTES: usize = 4096;
-/// Enough that two workers rarely meet: a lookup holds a read lock for one map probe.
-const SHARDS: usize = 64;
+fn internal(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, why)
+}
+
+/// Variants kept per key; a family that has more loses its oldest. The issue is an upstream whose `Vary` names a header with
+/// as many values as clients.
+const MAX_VARIANTS: usize = 32;
+/// The room that a body of unknown length begins with.
+const FIRST_BYTES: usize = 4096;
+/// Objects up to here lie in one stretch: one write to the client.
+const ONE_STRETCH_BYTES: usize = 64 * 1024;
+/// The size of an object by which the default of `maxObjects` is reckoned.
+pub const BYTES_PER_OBJECT: usize = 2048;
+/// The least and the most of them.
+pub const MIN_OBJECTS: u32 = 256;
+/// See [`MIN_OBJECTS`].
+pub const MAX_OBJECTS: u32 = 1 << 28;

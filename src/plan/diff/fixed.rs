@@ -22,7 +22,7 @@ impl Fixed {
         Self {
             listeners,
             admin: plan.admin.as_ref().map(|admin| admin.address.clone()),
-            cache: plan.cache,
+            cache: plan.cache.clone(),
             access_log: plan.access_log.clone(),
         }
     }

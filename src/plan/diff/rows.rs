@@ -95,6 +95,8 @@ use Judge::{Amount, Bound, Changed, Flag, Gained, Large, List, Neutral, On, Take
 /// What stands at the top and belongs to no part of its own.
 pub const GATEWAY: &[Row] = &[
     row("version", Form::Any, none, Neutral),
+    row("cache.file", Form::Any, none, Neutral),
+    row("cache.maxObjects", Form::Any, none, Neutral),
     row("cache.size", Form::Any, |_, _| Some(Value::Size(DEFAULT_CACHE_BYTES)), Neutral),
     row("cache.maxObject", Form::Any, |_, _| Some(Value::Size(DEFAULT_MAX_OBJECT_BYTES)), Neutral),
     row("cache.favor", Form::Any, |_, _| text("requests"), Neutral),

@@ -1,6 +1,5 @@
 //! From the upstream's answer to the store: judged, written, or a 304 that renews what is there.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use super::{outcome, selecting};
 use crate::cache::directives::Asked;
 use crate::cache::flights::{Failure, Landing, Lead, Stray, digest};
 use crate::cache::freshness::{self, Policy, Reason, RequestFacts, Verdict};
+use crate::cache::purge::tag_list::TagNames;
 use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::status::Forward;
 use crate::cache::storage::FillEpoch;
@@ -350,7 +350,7 @@ pub fn abandon(ctx: &mut Ctx) {
 }
 
 /// Gives an answer the names by which it can be purged.
-fn tag(meta: &mut CacheMeta, tags: Arc<[Box<str>]>) {
+fn tag(meta: &mut CacheMeta, tags: TagNames) {
     Terms { tags, ..Terms::of(meta) }.stamp(meta);
 }
 

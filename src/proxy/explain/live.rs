@@ -21,7 +21,7 @@ use crate::telemetry::labels::CacheResult;
 /// The running gateway, as far as it is asked.
 pub struct Live<'a> {
     /// Its cache.
-    pub zone: &'a Zone,
+    pub zone: &'static Zone,
     /// Its listeners as they were bound: a reload changes none.
     pub listeners: &'a [Listener],
     /// The fingerprint of the files on disk, where they can be read.

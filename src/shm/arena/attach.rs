@@ -89,8 +89,12 @@ impl Arena {
             unfinished: 0,
             unsound: 0,
         };
-        (0..count).for_each(|number| scan.look(number));
-        scan.mend_chains();
+        if self.is_blank.swap(false, SeqCst) {
+            scan.free = Numbers::all(count);
+        } else {
+            (0..count).for_each(|number| scan.look(number));
+            scan.mend_chains();
+        }
         let mut writer = Writer::new(self, lease, Buddy::of(&scan.used), scan.free);
         for (number, units) in scan.waiting {
             writer.wait_for(number, units);

@@ -49,6 +49,22 @@ impl Draft {
         all - bytes.len()
     }
 
+    /// Into how many stretches it is divided.
+    #[must_use]
+    pub fn stretches(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Copies its first so many bytes to another draft, which nobody reads yet and which has room for them.
+    pub fn copy_to(&self, other: &Self, bytes: usize) {
+        let mut at = 0;
+        for run in &self.runs {
+            let Some(piece) = self.arena.geometry.piece(*run).filter(|_| at < bytes) else { break };
+            let piece = super::data::Piece { length: piece.length.min(bytes - at), ..piece };
+            at += other.write(at, self.arena.slice(piece));
+        }
+    }
+
     /// Bytes from a position on, which were written before and will not be again, as far as they lie together.
     #[must_use]
     pub fn read(&self, position: usize, length: usize) -> Option<Bytes> {

@@ -24,7 +24,7 @@ mod writer;
 
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use attach::{Attached, Survivor};
@@ -111,6 +111,8 @@ pub struct Arena {
     /// Which of the records that were there before this process have had their bodies checked.
     checked: Box<[AtomicU64]>,
     pub(super) corrupt: AtomicU64,
+    /// Nobody else can have written to it: there is nothing to look for.
+    is_blank: AtomicBool,
 }
 
 /// Where things lie.
@@ -187,6 +189,7 @@ impl Arena {
             _slot: held,
             checked: (0..records.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             corrupt: AtomicU64::new(0),
+            is_blank: AtomicBool::new(region.path().is_none()),
         };
         Ok((Box::leak(Box::new(arena)), how))
     }
@@ -229,6 +232,12 @@ impl Arena {
             self.word(LEASE_SINCE).store(now_ns(), Relaxed);
         }
         Ok(held)
+    }
+
+    /// Whether another process, or another opening of the file, has the lease.
+    #[must_use]
+    pub fn is_leased_elsewhere(&self) -> bool {
+        self.region.is_locked_elsewhere(LEASE).unwrap_or(false)
     }
 
     /// The process that said last that it has the lease. For people.

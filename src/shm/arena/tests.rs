@@ -6,8 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SETTINGS: Settings<'static> =
-    Settings { place: Place::Private("portcullis-test"), bytes: 1 << 20, records: 64, user_bytes: 64, seeds: None };
+const SETTINGS: Settings<'static> = Settings {
+    place: Place::Private("portcullis-test"),
+    bytes: 1 << 20,
+    records: 64,
+    user_bytes: 64,
+    seeds: None,
+};
 
 fn private() -> (&'static Arena, Writer) {
     let (arena, how) = Arena::open(&SETTINGS).unwrap();

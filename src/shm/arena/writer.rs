@@ -368,6 +368,11 @@ impl Writer {
             run.units = kept;
             kept > 0
         });
+        if draft.runs.len() <= INLINE_RUNS
+            && let Some(list) = draft.list.take()
+        {
+            self.buddy.give(list.start, list.units);
+        }
     }
 
     fn wanted(&self, record: &Record) -> Wanted {

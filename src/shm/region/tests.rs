@@ -151,7 +151,8 @@ fn a_view_reads_without_a_trace() {
 
 #[test]
 fn private_memory_is_nobody_elses() {
-    let spec = Spec { place: Place::Private("portcullis-test"), bytes: BYTES, magic: MAGIC, layout: 1, seeds: None };
+    let spec =
+        Spec { place: Place::Private("portcullis-test"), bytes: BYTES, magic: MAGIC, layout: 1, seeds: None };
     let (one, other) = (Region::open(&spec).unwrap().region, Region::open(&spec).unwrap().region);
     one.words(HEADER_BYTES, 1)[0].store(7, SeqCst);
     assert_eq!(other.words(HEADER_BYTES, 1)[0].load(SeqCst), 0);
