@@ -334,7 +334,7 @@ proptest! {
                 _ if openings < SLOTS => {
                     openings += 1;
                     // Another process takes over.
-                    writer = None;
+                    drop(writer.take());
                     arena = open(&path);
                     let attached = attach(arena);
                     prop_assert_eq!((attached.unsound, attached.unfinished), (0, 0));
