@@ -12,6 +12,10 @@ use crate::plan::CacheZone;
 /// Why there is none, in the operator's words.
 pub fn cache(settings: &CacheZone) -> Result<&'static Zone, String> {
     let (zone, how) = Zone::new(&settings.settings()).map_err(|why| format!("cache: {why}"))?;
+    if !matches!(how, How::Found) {
+        // Nothing is there to be looked at: the first answers are stored already.
+        zone.store().try_take().map_err(|why| format!("cache: its file cannot be locked: {why}"))?;
+    }
     let Some(file) = settings.file.as_deref() else { return Ok(zone) };
     told("cache", file, &how);
     if !zone.store().is_in_memory() {

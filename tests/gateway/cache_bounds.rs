@@ -108,7 +108,7 @@ fn the_store_stays_within_its_size_and_lets_the_oldest_go() {
     let origin = Origin::start(|_| response(200, &[("Cache-Control", "max-age=600")], &[b'x'; 20_000]));
     let gateway = small_store(&origin, &["cache: {}"]);
     let capacity = gateway.metric("portcullis_cache_capacity_bytes{tier=\"memory\"}");
-    assert!((capacity - 1_048_576.0).abs() < 0.5, "as configured: {capacity}");
+    assert!((900_000.0..1_048_576.0).contains(&capacity), "as configured, without the tables: {capacity}");
     for n in 0..120 {
         for way in BOTH {
             assert!(is_stored(&gateway.get(&format!("{way}/{n}"))), "{way}/{n}: always room for one more");
