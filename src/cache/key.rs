@@ -2,16 +2,18 @@
 //!
 //! A key is made of declared parts, before any credential is injected, so a secret can never be in one. Every part is framed
 //! by its length: no two different requests give the same bytes, whatever characters they contain. The 128-bit hash is keyed
-//! with seeds of this process and computed once per request; the store compares the framed bytes too, so even a collision is
-//! a miss and never somebody else's answer.
+//! with seeds that live with the store, so that the next process computes the same, and computed once per request; the store compares the
+//! framed bytes too, so even a collision is a miss and never somebody else's answer.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::OnceLock;
 
-use ahash::RandomState;
 use http::Method;
 use pingora_cache::CacheKey;
 use pingora_cache::key::HashBinary;
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{self, Hasher128};
 
 /// Methods whose answers are kept together. GET and HEAD share one: a HEAD is answered from what a GET stored
 /// (RFC 9111 §4). All other methods have none and are never looked up.
@@ -82,7 +84,7 @@ impl KeyParts<'_> {
     }
 }
 
-/// A URL as purges find it: a hash of scheme, host, path and query, keyed with seeds of this process. The upper half of the hash
+/// A URL as purges find it: a hash of scheme, host, path and query, keyed with the store's seeds. The upper half of the hash
 /// of every key of that URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UrlHash(pub(super) u64);
@@ -99,8 +101,8 @@ impl UrlHash {
     }
 
     fn of_framed(framed: &[u8]) -> Self {
-        static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self(SEEDS.hash_one(framed))
+        let [one, other, ..] = seeds();
+        Self(hash(framed, one, other))
     }
 }
 
@@ -158,29 +160,39 @@ fn frame(framed: &mut Vec<u8>, part: &[u8]) {
     framed.extend_from_slice(part);
 }
 
-/// A 128-bit hash, keyed with seeds of this process: equal only within it.
+/// A 128-bit hash, keyed with the store's seeds: equal for all processes that share it, and for those that come after them.
 pub(super) fn hash128(bytes: &[u8]) -> HashBinary {
-    static SEEDS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
-    let [low, high] = &*SEEDS;
-    let both = (u128::from(high.hash_one(bytes)) << 64) | u128::from(low.hash_one(bytes));
-    both.to_le_bytes()
+    let [.., one, other] = seeds();
+    let mut hasher = sip128::SipHasher13::new_with_keys(one, other);
+    hasher.write(bytes);
+    hasher.finish128().as_bytes()
 }
 
 fn hash64(bytes: &[u8]) -> u64 {
-    static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    SEEDS.hash_one(bytes)
+    let [_, one, other, _] = seeds();
+    hash(bytes, one, other)
 }
 
-static STORE_SEEDS: std::sync::OnceLock<[u64; 4]> = std::sync::OnceLock::new();
+/// SipHash-1-3 (Aumasson and Bernstein, 2012): nobody who does not know the seeds can make two keys fall together, and another build
+/// computes the same.
+fn hash(bytes: &[u8], one: u64, other: u64) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(one, other);
+    hasher.write(bytes);
+    hasher.finish()
+}
 
-/// Takes the seeds of a store. False: others are in use.
+/// The seeds of every hash of this process.
+static SEEDS: OnceLock<[u64; 4]> = OnceLock::new();
+
+/// Takes the seeds of a store that was there before this process. False: others are in use already, and nothing of it will be found.
 pub fn adopt(seeds: [u64; 4]) -> bool {
-    *STORE_SEEDS.get_or_init(|| seeds) == seeds
+    *SEEDS.get_or_init(|| seeds) == seeds
 }
 
-/// The seeds in use.
+/// The seeds in use; drawn, where no store gave any.
 pub fn seeds() -> [u64; 4] {
-    *STORE_SEEDS.get_or_init(|| [1, 2, 3, 4])
+    // Each is drawn by itself: the standard library's hasher is keyed anew every time.
+    *SEEDS.get_or_init(|| std::array::from_fn(|_| RandomState::new().hash_one(0)))
 }
 
 /// A name of query parameters, as written in `cache.key.query.ignore`: exact, or with a `*` at its end.

@@ -150,6 +150,11 @@ impl Zone {
         }
     }
 
+    /// Whether this process stores. Where it does not, what it fetches is for those who wait for it.
+    pub fn stores(&self) -> bool {
+        self.store.is_writer()
+    }
+
     /// Gives up storing for good, so that another process may: what is stored is served on, the rest passes by. For who is about to leave.
     pub fn release(&self) {
         self.store.release();

@@ -182,6 +182,9 @@ impl CacheZone {
 /// The least size of the cache.
 pub const MIN_CACHE_BYTES: u64 = 1 << 20;
 
+/// The largest: the store counts units of 64 bytes in 32 bits.
+pub const MAX_CACHE_BYTES: u64 = 255 << 30;
+
 /// Default size of the cache.
 pub const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
 /// Default of the largest object in it.
@@ -331,7 +334,7 @@ struct CacheSpec {
     /// The file that the store lies in, on a file system in memory (`/dev/shm`). What is stored is there for the next process: after an
     /// upgrade, a restart, a crash. One file for each gateway. Default: memory of the process, which goes with it.
     file: Option<PathBuf>,
-    /// The whole store: answers, keys and tables, at least 1MiB. Taken at the start. What is asked for least makes way.
+    /// The whole store: answers, keys and tables, from 1MiB to 255GiB. Taken at the start. What is asked for least makes way.
     #[schemars(extend("default" = ByteSize(DEFAULT_CACHE_BYTES)))]
     size: Option<ByteSize>,
     /// The largest answer that is kept, at most an eighth of `size`. A longer one is passed on and not stored. Default: 8MiB, or an eighth of
@@ -485,8 +488,8 @@ fn cache_zone(root: &Section, options: &Options<'_>, problems: &mut Problems) ->
     let mut bad = |why: String| {
         problems.error(codes::BAD_VALUE, section.path(), why);
     };
-    if zone.size_bytes < MIN_CACHE_BYTES {
-        bad("`size` is at least 1MiB".into());
+    if !(MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&zone.size_bytes) {
+        bad("`size` is from 1MiB to 255GiB".into());
     } else if zone.max_object_bytes > most {
         let most = bytesize::ByteSize(most);
         bad(format!("`maxObject` is larger than an eighth of the cache, {most}"));

@@ -182,6 +182,7 @@ impl State {
     pub fn cache_stats(&self) -> Value {
         let stats = self.shared.zone.stats();
         json!({
+            "writer": stats.is_writer,
             "entries": stats.entries,
             "usedBytes": stats.used_bytes,
             "capacityBytes": stats.capacity_bytes,

@@ -57,6 +57,7 @@ mod cache_stale;
 mod cache_stampede;
 mod cache_storing;
 mod cache_tls;
+mod cache_warm;
 mod cache_whole;
 mod cache_words;
 mod cases_agree;

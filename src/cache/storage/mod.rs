@@ -141,6 +141,8 @@ pub struct Store {
     table: Table,
     /// `None`: another process stores, or nobody yet.
     desk: Mutex<Option<Desk>>,
+    /// Whether there is a desk, for those who only ask.
+    writes: AtomicBool,
     /// It has given the lease away and does not want it back.
     released: AtomicBool,
     max_object_bytes: usize,
@@ -187,6 +189,7 @@ impl Store {
             fills: Fills::new(),
             table: Table::new(arena.user_words(), Box::new(|| arena.user_lock())),
             desk: Mutex::new(None),
+            writes: AtomicBool::new(false),
             released: AtomicBool::new(false),
             max_object_bytes: settings.max_object_bytes.min(arena.data_bytes()),
             favor: settings.favor,
@@ -224,12 +227,14 @@ impl Store {
         self.counts.survived.store(took.survived as u64, Relaxed);
         self.counts.unsound.store(took.unsound as u64, Relaxed);
         *self.desk.lock() = Some(desk);
+        self.writes.store(true, Release);
         Ok(Some(took))
     }
 
     /// Gives the lease away for good: from now on this process serves what is stored and stores nothing.
     pub fn release(&self) {
         self.released.store(true, Release);
+        self.writes.store(false, Release);
         drop(self.desk.lock().take());
     }
 
@@ -237,6 +242,12 @@ impl Store {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.released.load(Acquire) || self.desk.lock().is_some()
+    }
+
+    /// Whether this process stores.
+    #[must_use]
+    pub fn is_writer(&self) -> bool {
+        self.writes.load(Acquire)
     }
 
     /// Whether another process holds the lease.

@@ -207,7 +207,7 @@ pub async fn begin_store(session: &Session, ctx: &mut Ctx, head: &ResponseHeader
             fetch.writer = Some(writer);
             note_sharing(zone, &fetch.key, validates);
             land(ctx, landing);
-            ctx.cache.stored = true;
+            ctx.cache.stored = zone.stores();
             if let Some(outcome) = &mut ctx.cache.outcome {
                 outcome.ttl_secs = Some(ttl);
             }
@@ -247,7 +247,7 @@ async fn begin_part(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> 
     }
     fetch.after = store.after;
     fetch.writer = Some(writer);
-    ctx.cache.stored = true;
+    ctx.cache.stored = zone.stores();
     true
 }
 
