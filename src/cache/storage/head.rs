@@ -322,5 +322,5 @@ const FRAMES_BYTES: usize = 7;
 /// A `Content-Length` that is added when the length is known.
 pub const LENGTH_FIELD_BYTES: usize = 1 + 4 + 20;
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
