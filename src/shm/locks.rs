@@ -5,6 +5,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::AcqRel;
 
 /// Which byte: a name for something that only one process may have or do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,29 +17,64 @@ pub struct Lock(pub u8);
 pub struct Held {
     file: BorrowedFd<'static>,
     lock: Lock,
+    ours: Option<&'static Ours>,
 }
+
+/// The locks that one opening has: the kernel would give it each of them again.
+#[derive(Debug, Default)]
+pub(super) struct Ours([AtomicU64; 4]);
 
 impl Drop for Held {
     fn drop(&mut self) {
         // Cannot fail for a descriptor that is open; were it to, the lock would go with the process.
         let _ = set(self.file, self.lock, libc::F_UNLCK, Wait::No);
+        if let Some(ours) = self.ours {
+            ours.remove(self.lock);
+        }
     }
 }
 
-/// Takes a lock if nobody has it.
-pub(super) fn try_take(file: BorrowedFd<'static>, lock: Lock) -> io::Result<Option<Held>> {
+impl Ours {
+    /// False: it is there already.
+    fn insert(&self, lock: Lock) -> bool {
+        let (word, bit) = self.bit(lock);
+        word.fetch_or(bit, AcqRel) & bit == 0
+    }
+
+    fn remove(&self, lock: Lock) {
+        let (word, bit) = self.bit(lock);
+        word.fetch_and(!bit, AcqRel);
+    }
+
+    fn bit(&self, Lock(byte): Lock) -> (&AtomicU64, u64) {
+        (self.0.get(usize::from(byte / 64)).expect("a byte has four times 64 values"), 1 << (byte % 64))
+    }
+}
+
+/// Takes a lock if nobody has it, this opening included.
+pub(super) fn try_take(
+    file: BorrowedFd<'static>,
+    lock: Lock,
+    ours: &'static Ours,
+) -> io::Result<Option<Held>> {
+    if !ours.insert(lock) {
+        return Ok(None);
+    }
     match set(file, lock, libc::F_WRLCK, Wait::No) {
-        Ok(()) => Ok(Some(Held { file, lock })),
-        Err(why) if is_taken(&why) => Ok(None),
-        Err(why) => Err(why),
+        Ok(()) => Ok(Some(Held { file, lock, ours: Some(ours) })),
+        Err(why) => {
+            ours.remove(lock);
+            if is_taken(&why) { Ok(None) } else { Err(why) }
+        }
     }
 }
 
-/// Takes a lock, however long somebody else has it. For what is held for microseconds.
+/// Takes a lock, however long another opening has it. For what is held for microseconds. Threads that share an opening need a lock of their
+/// own around it.
 pub(super) fn take(file: BorrowedFd<'static>, lock: Lock) -> io::Result<Held> {
     loop {
         match set(file, lock, libc::F_WRLCK, Wait::Yes) {
-            Ok(()) => return Ok(Held { file, lock }),
+            Ok(()) => return Ok(Held { file, lock, ours: None }),
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) => return Err(why),
         }

@@ -20,7 +20,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use portable_atomic::AtomicU128;
 use rustix::fs::{CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, RenameFlags, renameat_with};
 
-use super::locks::{self, Held, Lock};
+use super::locks::{self, Held, Lock, Ours};
 use super::refusal::{Bound, OpenError, SetAside};
 
 /// What is wanted.
@@ -80,6 +80,7 @@ pub struct Region {
     path: Option<PathBuf>,
     seeds: [u64; 4],
     made_at: SystemTime,
+    ours: Ours,
 }
 
 impl Region {
@@ -166,6 +167,7 @@ impl Region {
                 path: Some(path.into()),
                 seeds: header.seeds,
                 made_at: header.made_at(),
+                ours: Ours::default(),
             })
         });
         Ok(Some(checked.map(leak)))
@@ -182,7 +184,8 @@ impl Region {
                 header.check(spec.magic, spec.layout)?;
                 header.check_use(spec.bytes)?;
             }
-            Ok(Self { map, file, path: Some(path.into()), seeds: header.seeds, made_at: header.made_at() })
+            let (seeds, made_at) = (header.seeds, header.made_at());
+            Ok(Self { map, file, path: Some(path.into()), seeds, made_at, ours: Ours::default() })
         });
         Ok(checked)
     }
@@ -231,7 +234,8 @@ impl Region {
         let map = MmapOptions::new().len(spec.bytes).map_raw(&file)?;
         let seeds = spec.seeds.map_or_else(drawn, |seeds| Ok(seeds()))?;
         let header = Header::new(spec, seeds)?;
-        let region = Self { map, file, path: path.map(Into::into), seeds, made_at: header.made_at() };
+        let (path, made_at) = (path.map(Into::into), header.made_at());
+        let region = Self { map, file, path, seeds, made_at, ours: Ours::default() };
         let words = words_of(&region.map, 0, HEADER_WORDS);
         for (word, value) in words.iter().zip(header.words()) {
             word.store(value, Relaxed);
@@ -296,15 +300,16 @@ impl Region {
         check_inside(&self.map, at, length, align);
     }
 
-    /// Takes a lock if no other opening of the file has it.
+    /// Takes a lock if nobody has it, through this opening of the file or another.
     ///
     /// # Errors
     /// When the file system has no such locks.
     pub fn try_lock(&'static self, lock: Lock) -> io::Result<Option<Held>> {
-        locks::try_take(self.file.as_fd(), lock)
+        locks::try_take(self.file.as_fd(), lock, &self.ours)
     }
 
-    /// Takes a lock, and waits for who has it. Blocks the thread: for what is held for microseconds.
+    /// Takes a lock, and waits for the other opening that has it. Blocks the thread: for what is held for microseconds. It does not tell the
+    /// threads of a process apart: they need a lock of their own around it.
     ///
     /// # Errors
     /// As [`Self::try_lock`].

@@ -13,13 +13,12 @@
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::data::LIST_UNITS;
-use super::record::{LISTED, Record, SLOTS};
-use super::{Arena, Run, SLOT_WORDS, UNIT, Writer, clear_pins, slot_lock};
+use super::record::{Record, SLOTS};
+use super::{Arena, Run, SEQUENCE, SLOT_WORDS, UNIT, Writer, clear_pins, slot_lock};
 use crate::shm::buddy::{Buddy, Used};
 use crate::shm::locks::Held;
 use crate::shm::numbers::Numbers;
-use crate::shm::protocol::{Count, NONE, Phase, State};
+use crate::shm::protocol::{Count, MAX_CHAIN, NONE, Phase, State};
 
 /// An object that was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +61,10 @@ struct Scan {
     waiting: Vec<(u32, u32)>,
     unfinished: usize,
     unsound: usize,
+    /// Slots in which something is pinned, one bit each.
+    pinning: u8,
+    /// The largest number of an object that was there.
+    newest: u64,
 }
 
 impl Arena {
@@ -70,14 +73,7 @@ impl Arena {
     /// # Errors
     /// When the file system has no locks.
     pub fn attach(&'static self, lease: Held) -> io::Result<Attached> {
-        let (dead, held) = self.dead_slots()?;
-        for slot in &dead {
-            clear_pins(self.records, *slot);
-            if let Some(word) = self.own.get(SLOT_WORDS + slot) {
-                word.store(0, SeqCst);
-            }
-        }
-        drop(held);
+        let cleared = self.clear_dead_slots()?;
         let count = self.geometry.records;
         let mut scan = Scan {
             arena: self,
@@ -88,6 +84,8 @@ impl Arena {
             waiting: Vec::new(),
             unfinished: 0,
             unsound: 0,
+            pinning: 0,
+            newest: 0,
         };
         if self.is_blank.swap(false, SeqCst) {
             scan.free = Numbers::all(count);
@@ -95,30 +93,57 @@ impl Arena {
             (0..count).for_each(|number| scan.look(number));
             scan.mend_chains();
         }
+        self.clear_strays(scan.pinning)?;
+        self.mend_sequence(scan.newest);
         let mut writer = Writer::new(self, lease, Buddy::of(&scan.used), scan.free);
         for (number, units) in scan.waiting {
             writer.wait_for(number, units);
         }
+        writer.reclaim_all();
         Ok(Attached {
             writer,
             survivors: scan.survivors,
             unfinished: scan.unfinished,
             unsound: scan.unsound,
-            cleared: dead.len(),
+            cleared,
         })
     }
 
-    /// Slots that were used and whose process is gone, with the locks that keep a newcomer out of them.
-    fn dead_slots(&'static self) -> io::Result<(Vec<usize>, Vec<Held>)> {
-        let (mut dead, mut locks) = (Vec::new(), Vec::new());
+    /// Takes back the pins of processes that are gone. Returns how many there were.
+    pub(super) fn clear_dead_slots(&'static self) -> io::Result<usize> {
+        let mut cleared = 0;
         for slot in (0..SLOTS).filter(|slot| *slot != self.slot) {
-            let Some(held) = self.region.try_lock(slot_lock(slot))? else { continue };
-            if self.own.get(SLOT_WORDS + slot).is_some_and(|word| word.load(SeqCst) != 0) {
-                dead.push(slot);
-                locks.push(held);
+            let Some(word) = self.own.get(SLOT_WORDS + slot).filter(|word| word.load(SeqCst) != 0) else {
+                continue;
+            };
+            // The lock keeps a newcomer out of it meanwhile.
+            let Some(_held) = self.region.try_lock(slot_lock(slot))? else { continue };
+            if word.load(SeqCst) != 0 {
+                clear_pins(self.records, slot);
+                word.store(0, SeqCst);
+                cleared += 1;
             }
         }
-        Ok((dead, locks))
+        Ok(cleared)
+    }
+
+    /// Takes back pins in slots that nobody has and nobody had: no process made them.
+    fn clear_strays(&'static self, pinning: u8) -> io::Result<()> {
+        for slot in (0..SLOTS).filter(|slot| *slot != self.slot && pinning & 1 << slot != 0) {
+            let Some(_held) = self.region.try_lock(slot_lock(slot))? else { continue };
+            if self.own.get(SLOT_WORDS + slot).is_some_and(|word| word.load(SeqCst) == 0) {
+                clear_pins(self.records, slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next object is newer than all that are there; their numbers are under a checksum, the last one is not.
+    fn mend_sequence(&self, newest: u64) {
+        let last = self.word(SEQUENCE);
+        if !(newest..u64::MAX / 2).contains(&last.load(SeqCst)) {
+            last.store(newest, SeqCst);
+        }
     }
 }
 
@@ -126,11 +151,15 @@ impl Scan {
     fn look(&mut self, number: u32) {
         let Some(record) = self.arena.records.get(number as usize) else { return };
         let state = State(record.state.load(SeqCst));
+        for (slot, _) in record.pins.iter().enumerate().filter(|(_, pins)| pins.now() > 0) {
+            self.pinning |= 1 << slot;
+        }
         match state.phase() {
             Phase::Free => self.free.insert(number),
             Phase::Committed => match self.claim_sound(record) {
                 Some(size) => {
                     self.alive.insert(number);
+                    self.newest = self.newest.max(record.sequence.load(Relaxed));
                     self.survivors.push(Survivor {
                         record: number,
                         primary: record.primary(),
@@ -155,15 +184,19 @@ impl Scan {
     /// Frees a record, or waits for a living process that pins it.
     fn end(&mut self, number: u32, record: &Record, state: State) {
         record.state.store(state.in_phase(Phase::Dying).0, SeqCst);
-        if record.pins.iter().any(|pins| pins.now() > 0)
-            && let Some(units) = self.claim_all(record)
-        {
+        let is_pinned = record.pins.iter().any(|pins| pins.now() > 0);
+        if is_pinned && let Some(units) = self.claim_all(record) {
             self.waiting.push((number, units));
             return;
         }
         // Nothing of it was claimed, so that nothing of it may be given back later.
         record.run_count.store(0, Relaxed);
         record.head.store(0, SeqCst);
+        if is_pinned {
+            // Whoever pins it finds nothing in it any more, and nothing of another object.
+            self.waiting.push((number, 0));
+            return;
+        }
         record.state.store(state.in_phase(Phase::Free).0, SeqCst);
         self.free.insert(number);
     }
@@ -181,18 +214,16 @@ impl Scan {
         let first = runs.first()?;
         let is_inside = start != first.start || (head <= body_at && head as usize <= first.bytes());
         let is_sound = head > 0 && end <= room && is_inside;
-        let units = if is_sound { self.claim_all(record)? } else { return None };
-        let list = if record.run_count.load(Relaxed) == LISTED { LIST_UNITS } else { 0 };
-        Some((units - list) as usize * UNIT)
+        if !is_sound || self.arena.geometry.head(start, head).is_none() {
+            return None;
+        }
+        Some(self.claim_all(record)? as usize * UNIT)
     }
 
     /// Claims the runs of a record, that of their list and a head of its own. `None`: nothing is claimed.
     fn claim_all(&mut self, record: &Record) -> Option<u32> {
-        let mut runs = self.arena.geometry.runs(self.arena.region, record)?;
-        if record.run_count.load(Relaxed) == LISTED {
-            runs.extend(record.run(0));
-        }
-        runs.extend(self.arena.separate_head(record));
+        self.arena.geometry.runs(self.arena.region, record)?;
+        let runs = self.arena.all_runs(record);
         for (index, run) in runs.iter().enumerate() {
             if !self.used.claim(run.start, run.units) {
                 runs.iter().take(index).for_each(|Run { start, units }| self.used.unclaim(*start, *units));
@@ -220,7 +251,8 @@ impl Scan {
     fn mend_chain(&mut self, index: usize, linked: &mut Numbers) {
         let Some(mut link) = self.arena.first.get(index) else { return };
         let mut seen: Vec<u32> = Vec::new();
-        loop {
+        // No longer than readers go: it may be a ring of what belongs elsewhere. What is behind is put in again.
+        for _ in 0..MAX_CHAIN {
             let at = link.load(SeqCst);
             let Some(record) = self.arena.records.get(at as usize).filter(|_| at != NONE) else {
                 link.store(NONE, SeqCst);
@@ -245,6 +277,7 @@ impl Scan {
                 self.drop_object(at);
             }
         }
+        link.store(NONE, SeqCst);
     }
 
     fn link(&mut self, number: u32) {
@@ -285,16 +318,7 @@ impl Scan {
         self.alive.remove(number);
         let state = State(record.state.load(SeqCst));
         record.state.store(state.in_phase(Phase::Dying).0, SeqCst);
-        let units = self.units(record);
+        let units = self.arena.all_runs(record).iter().map(|run| run.units).sum();
         self.waiting.push((number, units));
-    }
-
-    fn units(&self, record: &Record) -> u32 {
-        let mut runs = self.arena.geometry.runs(self.arena.region, record).unwrap_or_default();
-        if record.run_count.load(Relaxed) == LISTED {
-            runs.extend(record.run(0));
-        }
-        runs.extend(self.arena.separate_head(record));
-        runs.iter().map(|run| run.units).sum()
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Piece {
     pub(super) length: usize,
 }
 
+/// The longest head: an end for a length that is none.
+pub const MAX_HEAD_BYTES: usize = 1 << 20;
 /// The most runs that one object has; their list has a block of its own.
 pub(super) const MAX_RUNS: usize = 127;
 /// Units of the list: a count and the runs, 8 bytes each.
@@ -29,19 +31,31 @@ impl Geometry {
         inside.then_some(Piece { at, length: run.bytes() })
     }
 
-    /// The runs of a record, as far as they lie inside.
+    /// The runs of a record. `None`: not all of them inside, or longer than all there is.
     pub(super) fn runs(self, region: &'static Region, record: &Record) -> Option<Vec<Run>> {
+        let runs = self.noted_runs(region, record)?;
+        let units: u64 = runs.iter().map(|run| u64::from(run.units)).sum();
+        let are_inside = runs.iter().all(|run| self.piece(*run).is_some());
+        (are_inside && units <= u64::from(self.units)).then_some(runs)
+    }
+
+    fn noted_runs(self, region: &'static Region, record: &Record) -> Option<Vec<Run>> {
         let count = record.run_count.load(Relaxed);
         if count != LISTED {
-            let runs: Option<Vec<Run>> = (0..usize::from(count)).map(|index| record.run(index)).collect();
-            return runs.filter(|runs| runs.iter().all(|run| self.piece(*run).is_some()));
+            return (0..usize::from(count)).map(|index| record.run(index)).collect();
         }
         let list = record.run(0).filter(|list| list.units == LIST_UNITS)?;
         let words = region.words(self.piece(list)?.at, MAX_RUNS + 1);
         let (count, words) = words.split_first()?;
         let count = usize::try_from(count.load(Relaxed)).ok().filter(|count| *count <= MAX_RUNS)?;
-        let runs = words.iter().take(count).map(|word| Run::of(word.load(Relaxed)));
-        runs.map(|run| self.piece(run).map(|_| run)).collect()
+        Some(words.iter().take(count).map(|word| Run::of(word.load(Relaxed))).collect())
+    }
+
+    /// Where a head lies. `None`: not all inside, or longer than any is.
+    pub(super) fn head(self, start: u32, bytes: u32) -> Option<Piece> {
+        let units = bytes.div_ceil(UNIT as u32);
+        let piece = self.piece(Run { start, units })?;
+        (bytes as usize <= MAX_HEAD_BYTES).then_some(Piece { length: bytes as usize, ..piece })
     }
 }
 

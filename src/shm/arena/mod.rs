@@ -127,7 +127,7 @@ struct Geometry {
 impl Geometry {
     fn new(bytes: usize, records: u32, user_bytes: usize) -> Option<Self> {
         let chains = records.checked_next_power_of_two()?;
-        let user_bytes = user_bytes.next_multiple_of(128);
+        let user_bytes = user_bytes.checked_next_multiple_of(128)?;
         let mut geometry = Self { records, chains, user_bytes, units: 0 };
         let room = bytes.checked_sub(geometry.data_at()?)?;
         geometry.units = u32::try_from(room / UNIT).ok()?;
@@ -135,9 +135,12 @@ impl Geometry {
     }
 
     fn least(records: u32, user_bytes: usize) -> usize {
-        let chains = records.next_power_of_two();
-        let empty = Self { records, chains, user_bytes: user_bytes.next_multiple_of(128), units: 0 };
-        empty.data_at().unwrap_or(usize::MAX).saturating_add(MIN_UNITS as usize * UNIT)
+        let empty = || {
+            let chains = records.checked_next_power_of_two()?;
+            let user_bytes = user_bytes.checked_next_multiple_of(128)?;
+            Self { records, chains, user_bytes, units: 0 }.data_at()
+        };
+        empty().unwrap_or(usize::MAX).saturating_add(MIN_UNITS as usize * UNIT)
     }
 
     fn chains_at(self) -> Option<usize> {
@@ -218,7 +221,7 @@ impl Arena {
 
     /// The next number of an order over all processes.
     pub fn next_sequence(&self) -> u64 {
-        self.word(SEQUENCE).fetch_add(1, SeqCst) + 1
+        self.word(SEQUENCE).fetch_add(1, SeqCst).wrapping_add(1)
     }
 
     /// Takes the lease of the writer, if nobody has it.
@@ -340,13 +343,21 @@ impl Arena {
         found
     }
 
-    /// Bytes that an object takes. A hint, but for the writer.
+    /// Bytes that an object takes, with what they are rounded up by and the list of its runs. A hint, but for the writer.
     #[must_use]
     pub fn size(&'static self, record: u32) -> usize {
         let Some(record) = self.records.get(record as usize) else { return 0 };
-        let runs = self.geometry.runs(self.region, record).unwrap_or_default();
-        let body: usize = runs.iter().map(|run| run.bytes()).sum();
-        body + self.separate_head(record).map_or(0, Run::bytes)
+        self.all_runs(record).iter().map(|run| run.bytes()).sum()
+    }
+
+    /// All runs of a record: those of the object, that of their list, and a head of its own.
+    fn all_runs(&self, record: &Record) -> Vec<Run> {
+        let Some(mut runs) = self.geometry.runs(self.region, record) else { return Vec::new() };
+        if record.run_count.load(Relaxed) == record::LISTED {
+            runs.extend(record.run(0));
+        }
+        runs.extend(self.separate_head(record));
+        runs
     }
 
     /// Pins a record that its writer knows to be committed.
@@ -530,5 +541,7 @@ const LEASE: Lock = Lock(0);
 const USER: Lock = Lock(1);
 const SLOT_LOCK: u8 = 8;
 
+#[cfg(test)]
+mod corrupt_tests;
 #[cfg(test)]
 mod tests;

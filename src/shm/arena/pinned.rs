@@ -1,6 +1,7 @@
 //! A pinned object: its bytes stay as they are for as long as this lives.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::fence;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -50,10 +51,16 @@ impl Pinned {
     /// A copy of the head.
     #[must_use]
     pub fn head(&self) -> Option<Bytes> {
-        let (start, bytes) = self.place().head();
-        let units = bytes.div_ceil(super::UNIT as u32);
-        let piece = self.arena.geometry.piece(super::Run { start, units })?;
-        Some(Bytes::copy_from_slice(self.arena.slice(Piece { length: bytes as usize, ..piece })))
+        let place = self.place();
+        loop {
+            let (start, bytes) = place.head();
+            let head = Bytes::copy_from_slice(self.arena.slice(self.arena.geometry.head(start, bytes)?));
+            // The pin keeps an earlier head from the writer that exchanged it, but the next writer does not know of it.
+            fence(Acquire);
+            if place.head() == (start, bytes) {
+                return Some(head);
+            }
+        }
     }
 
     /// How long the body is.
@@ -110,12 +117,14 @@ impl Pinned {
         }
     }
 
-    /// Compares the body with its checksum, if it is older than this process and nobody did so yet.
+    /// Compares the record and the body with their checksums, if it is older than this process and nobody did so yet.
     pub(super) fn is_sound(&self) -> bool {
         if self.arena.is_checked(self.record) {
             return true;
         }
-        let is_sound = self.sum() == Some(self.place().body_sum.load(Relaxed));
+        let place = self.place();
+        let is_sound =
+            place.sum.load(Relaxed) == place.fixed_sum() && self.sum() == Some(place.body_sum.load(Relaxed));
         if is_sound {
             self.arena.set_checked(self.record);
         } else {

@@ -4,9 +4,10 @@
 //! and holds that for the bookkeeping alone, never for a copy of a body.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::data::{LIST_UNITS, MAX_RUNS};
+use super::data::{LIST_UNITS, MAX_HEAD_BYTES, MAX_RUNS};
 use super::draft::Draft;
 use super::pinned::Pinned;
 use super::record::{INLINE_RUNS, NEVER, Record};
@@ -69,13 +70,16 @@ pub struct Writer {
     _lease: Held,
     buddy: Buddy,
     free: Numbers,
+    /// Records that wait: none is ended twice.
+    ended: Numbers,
     waiting: VecDeque<Waiting>,
     waiting_units: u32,
 }
 
 impl Writer {
     pub(super) fn new(arena: &'static Arena, lease: Held, buddy: Buddy, free: Numbers) -> Self {
-        Self { arena, _lease: lease, buddy, free, waiting: VecDeque::new(), waiting_units: 0 }
+        let ended = Numbers::none(arena.record_count());
+        Self { arena, _lease: lease, buddy, free, ended, waiting: VecDeque::new(), waiting_units: 0 }
     }
 
     /// Takes a record and space for so many bytes, the first `together` of them contiguous.
@@ -170,7 +174,8 @@ impl Writer {
     pub fn kill(&mut self, number: u32) {
         let record = self.record(number);
         let seen = State(record.state.load(SeqCst));
-        if matches!(seen.phase(), Phase::Free | Phase::Writing) {
+        // A reader that found a wrong byte has made it dying already, and nothing more.
+        if matches!(seen.phase(), Phase::Free | Phase::Writing) || self.ended.contains(number) {
             return;
         }
         protocol::unlink(&self.wanted(record), number);
@@ -187,6 +192,9 @@ impl Writer {
             return Err(Full::Pinned);
         }
         let units = u32::try_from(head.len().div_ceil(UNIT)).map_err(|_| Full::Units)?;
+        if head.is_empty() || head.len() > MAX_HEAD_BYTES {
+            return Err(Full::Units);
+        }
         let start = self.buddy.take(units).ok_or(Full::Units)?;
         let (record, run) = (self.record(number), Run { start, units });
         if let Some(piece) = self.arena.geometry.piece(run) {
@@ -243,7 +251,28 @@ impl Writer {
         }
     }
 
+    /// Gives back all that nobody pins any more.
+    pub(super) fn reclaim_all(&mut self) {
+        for _ in 0..self.waiting.len().div_ceil(LOOKS) {
+            self.reclaim();
+        }
+    }
+
+    /// Takes back the pins of processes that died with them, and what only they kept. To be called now and then; it asks the system about
+    /// each slot in use. Returns how many processes had died.
+    ///
+    /// # Errors
+    /// When the file system has no locks.
+    pub fn clear_dead(&mut self) -> io::Result<usize> {
+        let cleared = self.arena.clear_dead_slots()?;
+        if cleared > 0 {
+            self.reclaim_all();
+        }
+        Ok(cleared)
+    }
+
     pub(super) fn wait_for(&mut self, number: u32, units: u32) {
+        self.ended.insert(number);
         self.waiting_units += units;
         self.waiting.push_back(Waiting::Object(number));
     }
@@ -259,6 +288,7 @@ impl Writer {
         let seen = State(record.state.load(SeqCst));
         record.state.store(seen.in_phase(Phase::Dying).0, SeqCst);
         self.waiting_units += self.units_of(record);
+        self.ended.insert(number);
         if !self.try_free(Waiting::Object(number)) {
             self.waiting.push_back(Waiting::Object(number));
         }
@@ -268,15 +298,16 @@ impl Writer {
         match waiting {
             Waiting::Object(number) => {
                 let record = self.record(number);
-                let units = self.units_of(record);
-                let (head, runs) = (self.separate_head(record), self.runs_of(record));
+                let runs = self.arena.all_runs(record);
+                let units: u32 = runs.iter().map(|run| run.units).sum();
                 if !protocol::free(&record.state, &record.pins, State(record.state.load(SeqCst))) {
                     return false;
                 }
-                for run in head.into_iter().chain(runs) {
+                for run in runs {
                     self.buddy.give(run.start, run.units);
                 }
                 self.waiting_units = self.waiting_units.saturating_sub(units);
+                self.ended.remove(number);
                 self.free.insert(number);
                 true
             }
@@ -293,18 +324,8 @@ impl Writer {
         }
     }
 
-    /// All runs of a record: those of the object, and that of their list.
-    fn runs_of(&self, record: &Record) -> Vec<Run> {
-        let mut runs = self.arena.geometry.runs(self.arena.region, record).unwrap_or_default();
-        if usize::from(record.run_count.load(Relaxed)) > INLINE_RUNS {
-            runs.extend(record.run(0));
-        }
-        runs
-    }
-
     fn units_of(&self, record: &Record) -> u32 {
-        let runs = self.runs_of(record).into_iter().chain(self.separate_head(record));
-        runs.map(|run| run.units).sum()
+        self.arena.all_runs(record).iter().map(|run| run.units).sum()
     }
 
     /// The head, where it does not lie at the beginning of the object any more.
@@ -394,7 +415,8 @@ impl Arena {
             count if count <= INLINE_RUNS => record.run(0),
             _ => self.geometry.runs(self.region, record).and_then(|runs| runs.first().copied()),
         };
-        (bytes > 0 && first.is_none_or(|first| first.start != start)).then_some(run)
+        let is_separate = bytes > 0 && first.is_none_or(|first| first.start != start);
+        (is_separate && self.geometry.piece(run).is_some()).then_some(run)
     }
 }
 
