@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard};
 
-use portcullis::shm::arena::{Arena, Attached, Draft, Full, Object, Settings, Writer};
+use portcullis::shm::arena::{Arena, Attached, Draft, Full, Object, Settings, Survivor, Writer};
 use portcullis::shm::{HEADER_BYTES, Place};
 
-use crate::content::{Id, Random, Sizes};
+use crate::content::{self, Id, Random, Sizes};
 use crate::process::{Kind, report};
 
 /// A mistake that a test plants, to see that it would be found.
@@ -47,26 +47,25 @@ struct Live {
 }
 
 impl Churn {
-    /// Takes over what was found; `ids` says what the survivors are.
+    /// Goes on with what was found.
     pub fn new(
         arena: &'static Arena,
-        attached: Attached,
-        ids: &[(Id, u32)],
+        found: Found,
         of: (Sizes, u64),
         planted: Planted,
         listener: Option<UnixStream>,
     ) -> Self {
-        let mut found: Vec<Live> = attached
-            .survivors
+        let mut live: Vec<Live> = found
+            .records
             .iter()
-            .zip(ids)
-            .map(|(survivor, (id, revision))| Live { id: *id, record: survivor.record, revision: *revision })
+            .zip(found.ids)
+            .map(|(record, (id, revision))| Live { id, record: *record, revision })
             .collect();
-        found.sort_by_key(|live| live.id.version);
+        live.sort_by_key(|live| live.id.version);
         let desk = Desk {
-            writer: attached.writer,
-            order: found.iter().map(|live| live.id).collect(),
-            live: found.into_iter().map(|live| (live.id.key, live)).collect(),
+            writer: found.attached.writer,
+            order: live.iter().map(|live| live.id).collect(),
+            live: live.into_iter().map(|live| (live.id.key, live)).collect(),
             listener,
         };
         let (sizes, keys) = of;
@@ -81,6 +80,31 @@ impl Churn {
         } else {
             self.put(random);
         }
+    }
+
+    /// Puts one object under each of the first so many keys, of one piece and without a head that changes.
+    pub fn fill(&self, keys: u64) {
+        for key in 0..keys {
+            let id = Id { key, version: self.arena.next_sequence() };
+            let (head, bytes) = (id.head(0), id.body_bytes(self.sizes));
+            let mut desk = self.desk();
+            let draft = desk.writer.take(head.len() + bytes, head.len()).unwrap();
+            draft.write(0, &head);
+            assert_eq!(write_body(&draft, head.len(), id, 0, bytes), bytes);
+            desk.commit(id, draft, &head, bytes, id.body_sum(bytes));
+        }
+    }
+
+    /// How many objects there are.
+    pub fn live(&self) -> usize {
+        self.desk().live.len()
+    }
+
+    /// All objects have been ended by somebody else.
+    pub fn forget(&self) {
+        let mut desk = self.desk();
+        desk.live.clear();
+        desk.order.clear();
     }
 
     /// Stops writing: the lease is free, what is there stays.
@@ -105,10 +129,8 @@ impl Churn {
         if self.planted == Planted::Nothing {
             let mut at = 0;
             while at < bytes {
-                let piece = id.body(at);
-                let written = draft.write(head.len() + at, &piece[..piece.len().min(bytes - at)]);
-                at += written;
-                if written == 0 {
+                at = write_body(&draft, head.len(), id, at, bytes);
+                if at < bytes {
                     let more = (bytes - at).min(1 << 20);
                     let grown = self.desk().make_room(|w| w.grow(&mut draft, more));
                     if grown.is_none() {
@@ -215,6 +237,64 @@ impl Desk {
             report(listener, kind, id.key, id.version, number);
         }
     }
+}
+
+/// What a new writer has found.
+#[derive(Debug)]
+pub struct Found {
+    pub attached: Attached,
+    /// What is there, and in which records; the head of each in which revision.
+    pub ids: Vec<(Id, u32)>,
+    pub records: Vec<u32>,
+    /// What is not as it should be.
+    pub wrong: Vec<String>,
+}
+
+impl Found {
+    /// Becomes the writer and looks at all there is. `None`: another is.
+    pub fn attach(arena: &'static Arena, sizes: Sizes) -> Option<Self> {
+        let attached = arena.attach(arena.try_lease().unwrap()?).unwrap();
+        let mut found = Self { attached, ids: Vec::new(), records: Vec::new(), wrong: Vec::new() };
+        if found.attached.unsound > 0 {
+            found.wrong.push(format!("{} records are unsound", found.attached.unsound));
+        }
+        let (writer, survivors) = (&found.attached.writer, &found.attached.survivors);
+        let live: usize = survivors.iter().map(|survivor| survivor.size).sum();
+        let (free, pinned) = (writer.free_bytes(), writer.pinned_bytes());
+        if live + free + pinned != arena.data_bytes() {
+            found.wrong.push(format!("{live} live, {free} free, {pinned} pinned, of {}", arena.data_bytes()));
+        }
+        for survivor in survivors {
+            match check(arena, survivor, sizes) {
+                Ok(of) => {
+                    found.ids.push(of);
+                    found.records.push(survivor.record);
+                }
+                Err(why) => found.wrong.push(why),
+            }
+        }
+        Some(found)
+    }
+}
+
+fn check(arena: &'static Arena, survivor: &Survivor, sizes: Sizes) -> Result<(Id, u32), String> {
+    let pinned = arena.find(survivor.primary, survivor.variance).ok_or("not found")?;
+    let (id, revision) = content::check(&pinned, sizes)?;
+    let is_same = pinned.record() == survivor.record && pinned.sequence() == id.version;
+    if is_same { Ok((id, revision)) } else { Err(format!("{id:?} is found elsewhere")) }
+}
+
+/// Writes a body from a position on, as far as there is room. Returns how far it is written.
+fn write_body(draft: &Draft, head_bytes: usize, id: Id, mut at: usize, bytes: usize) -> usize {
+    while at < bytes {
+        let piece = id.body(at);
+        let written = draft.write(head_bytes + at, &piece[..piece.len().min(bytes - at)]);
+        at += written;
+        if written == 0 {
+            break;
+        }
+    }
+    at
 }
 
 /// Opens an arena as these tests use it.

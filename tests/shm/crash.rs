@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::shm::arena::{Arena, Attached};
-
-use crate::churn::{Churn, Planted, open};
-use crate::content::{self, Id, Random, Sizes};
-use crate::process::{Kind, Process, Report, Started, report};
+use crate::churn::{Churn, Found, Planted, open};
+use crate::content::{self, Random, Sizes};
+use crate::process::{self, Kind, Process, Report, Started, report};
 
 #[test]
 fn a_kill_leaves_every_object_whole_or_absent() {
-    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let folder = process::folder(ARENA_BYTES);
     let seen = kill_again_and_again(&folder.path().join("a"), 50, Planted::Nothing, |_| false);
     println!("{seen:?}");
     assert_eq!(seen.wrong, 0, "every byte of every object, and all units accounted for");
@@ -27,7 +25,7 @@ fn a_kill_leaves_every_object_whole_or_absent() {
 /// The test of the test.
 #[test]
 fn a_commit_before_the_copy_would_be_found() {
-    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let folder = process::folder(ARENA_BYTES);
     let has_found = |seen: &Seen| seen.wrong + seen.missing > 0;
     let seen = kill_again_and_again(&folder.path().join("a"), 50, Planted::CommitBeforeCopy, has_found);
     assert!(has_found(&seen), "{seen:?}");
@@ -167,38 +165,18 @@ pub fn child(started: Started) {
         _ => (started.argument / 2, Planted::CommitBeforeCopy),
     };
     let arena = open(&started.file, ARENA_BYTES, RECORDS);
-    let lease = arena.try_lease().unwrap().expect("the last one is dead");
-    let attached = arena.attach(lease).unwrap();
     let wrong = |why: &str| {
         eprintln!("round {round}: {why}");
         report(&started.socket, Kind::Wrong, 0, 0, 0);
     };
-    let is_accounted = all_units_are_accounted_for(arena, &attached);
-    if attached.unsound > 0 || !is_accounted {
-        wrong(&format!("{} unsound, units accounted for: {is_accounted}", attached.unsound));
+    let found = Found::attach(arena, SIZES).expect("the last one is dead");
+    found.wrong.iter().for_each(|why| wrong(why));
+    for (id, revision) in &found.ids {
+        report(&started.socket, Kind::There, id.key, id.version, (*revision).into());
     }
-    let mut ids = Vec::new();
-    for survivor in &attached.survivors {
-        let checked = arena.find(survivor.primary, survivor.variance).ok_or("not found".to_owned());
-        let checked = checked.and_then(|pinned| {
-            let (id, revision) = content::check(&pinned, SIZES)?;
-            let is_same = pinned.record() == survivor.record && pinned.sequence() == id.version;
-            if is_same { Ok((id, revision)) } else { Err(format!("{id:?} is found elsewhere")) }
-        });
-        match checked {
-            Ok((id, revision)) => {
-                report(&started.socket, Kind::There, id.key, id.version, revision.into());
-                ids.push((id, revision));
-            }
-            Err(why) => {
-                wrong(&why);
-                ids.push((Id { key: u64::MAX, version: 0 }, 0));
-            }
-        }
-    }
-    report(&started.socket, Kind::Ready, 0, 0, attached.unfinished as u64);
-    let churn =
-        Churn::new(arena, attached, &ids, (SIZES, KEYS), planted, Some(started.socket.try_clone().unwrap()));
+    report(&started.socket, Kind::Ready, 0, 0, found.attached.unfinished as u64);
+    let listener = Some(started.socket.try_clone().unwrap());
+    let churn = Churn::new(arena, found, (SIZES, KEYS), planted, listener);
     std::thread::scope(|scope| {
         for thread in 0..2 {
             let churn = &churn;
@@ -225,12 +203,6 @@ pub fn child(started: Started) {
             }
         }
     });
-}
-
-/// What objects take and what is free is all that there is.
-fn all_units_are_accounted_for(arena: &Arena, attached: &Attached) -> bool {
-    let live: usize = attached.survivors.iter().map(|survivor| survivor.size).sum();
-    live + attached.writer.free_bytes() + attached.writer.pinned_bytes() == arena.data_bytes()
 }
 
 const ARENA_BYTES: usize = 64 << 20;

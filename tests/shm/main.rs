@@ -8,6 +8,8 @@
 mod churn;
 mod content;
 mod crash;
+mod first_hit;
+mod overlap;
 mod process;
 
 use process::Started;
@@ -19,6 +21,9 @@ fn started() {
     let Some(started) = Started::read() else { return };
     match started.role.as_str() {
         "crash" => crash::child(started),
+        "first" => first_hit::child(started),
+        "partner" => overlap::partner(started),
+        "reader" => overlap::reader(started),
         role => panic!("`{role}` is no role"),
     }
 }

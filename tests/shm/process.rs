@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 /// What a process says. Each is written whole before the process goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -82,11 +84,6 @@ impl Process {
         Some(Report::of(words))
     }
 
-    /// The next report of a kind, over all others.
-    pub fn next_of(&mut self, kind: Kind) -> Option<Report> {
-        std::iter::from_fn(|| self.next()).find(|report| report.kind == kind)
-    }
-
     /// Says something to it: one byte.
     pub fn say(&mut self, what: u8) {
         self.socket.get_mut().write_all(&[what]).unwrap();
@@ -159,6 +156,13 @@ impl Report {
     }
 }
 
+/// A folder in memory with so much room, or on a disk where there is none.
+pub fn folder(bytes: usize) -> TempDir {
+    let room = rustix::fs::statvfs(MEMORY).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    if room > 2 * bytes as u64 { tempfile::tempdir_in(MEMORY).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+const MEMORY: &str = "/dev/shm";
 const KINDS: [Kind; 10] = [
     Kind::Committing,
     Kind::Committed,
