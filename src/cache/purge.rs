@@ -184,6 +184,10 @@ pub struct Bans {
 impl Bans {
     /// Adds one.
     pub fn add(&mut self, scope: &Scope, ban: Ban) {
+        if *scope == Scope::All && ban.mode == Mode::Hard {
+            // It covers all that were said before it, so there is always room for it.
+            *self = Self::default();
+        }
         let line = match scope {
             Scope::All => &mut self.all,
             Scope::Url(UrlHash(url)) => self.urls.entry(*url).or_default(),
@@ -204,12 +208,10 @@ impl Bans {
                 }
             }
         };
-        push(line, ban);
-    }
-
-    /// Adds one of a tag that only its hash is known of.
-    fn add_tag(&mut self, hash: u128, ban: Ban) {
-        push(self.tags.entry(hash).or_default(), ban);
+        if ban.mode == Mode::Hard {
+            line.clear();
+        }
+        line.push(ban);
     }
 
     /// What they make of an object.
@@ -306,13 +308,6 @@ impl UrlPrefix {
         let below = |rest: &str| self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/');
         self.origin.is_of(framed) && framed.path.strip_prefix(&*self.path).is_some_and(below)
     }
-}
-
-fn push(line: &mut Line, ban: Ban) {
-    if ban.mode == Mode::Hard {
-        line.clear();
-    }
-    line.push(ban);
 }
 
 fn tag_hash(name: &str, origin: Option<(&str, &str)>) -> u128 {

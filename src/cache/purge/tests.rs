@@ -60,6 +60,8 @@ fn a_scope_names_what_it_says_and_a_ban_of_it_strikes_the_same() {
         (prefix("/api/weather/os"), false),
         (Scope::Prefix(UrlPrefix { origin: origin("http", "app.example"), path: "/".into() }), false),
         (Scope::Prefix(UrlPrefix { origin: origin("https", "other.example"), path: "/".into() }), false),
+        (Scope::Url(UrlHash(7)), true),
+        (Scope::Url(UrlHash(8)), false),
         (tag("city", None), true),
         (tag("City", None), false),
         (tag("news", Some(origin("https", "app.example"))), true),
@@ -101,6 +103,18 @@ fn a_hard_ban_takes_the_place_of_those_before_it() {
         bans.effect(&Object { key: &[], tags: TagList::default(), began: 0, url: UrlHash(7) }),
         Effect::Gone
     );
+}
+
+#[test]
+fn a_hard_ban_of_everything_takes_the_place_of_all() {
+    let scopes = [tag("x", None), prefix("/"), Scope::Route("r".into()), Scope::Url(UrlHash(1)), Scope::All];
+    let mut bans = Bans::default();
+    for (at, scope) in (1..).zip(&scopes) {
+        bans.add(scope, ban(Mode::Soft, at, at));
+    }
+    assert_eq!(bans.len(), scopes.len());
+    bans.add(&Scope::All, ban(Mode::Hard, 9, 9));
+    assert_eq!(bans.len(), 1, "whatever they named is gone");
 }
 
 #[test]

@@ -291,7 +291,7 @@ impl Store {
             entries: space.objects,
             max_entries: self.arena.record_count() as usize,
             is_writer,
-            corrupt: counts.corrupt + self.arena.corrupt(),
+            corrupt: counts.corrupt + self.arena.corrupt() + self.table.times_lost(),
             ..counts
         }
     }

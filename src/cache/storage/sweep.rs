@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Store;
 use super::slot::url_of;
-use super::table::Added;
+use super::table::Refused;
 use crate::cache::purge::{Bans, Effect, Mode, Object, Scope};
 
 /// A walk through the store. Applies the bans that there were when it began.
@@ -33,15 +33,17 @@ impl Sweep {
 impl Store {
     /// Puts a ban on everything that `scope` names. Looks at no object, unless the table is full.
     pub fn ban(&'static self, scope: &Scope, mode: Mode) {
-        if self.table.add(scope, mode, SystemTime::now()) == Added::Full {
+        let mut added = self.table.add(scope, mode, SystemTime::now());
+        if matches!(added, Err(Refused::Full)) {
             self.counts.sweeps_forced.fetch_add(1, Relaxed);
             let swept = self.sweep();
             self.table.retire(swept, SystemTime::now());
-            if self.table.add(scope, mode, SystemTime::now()) == Added::Full {
-                // What it names is too long to be written down, or another process has to sweep first: more than was meant, never less.
-                tracing::warn!(?scope, "the table of purges has no room for this one: everything is purged");
-                self.purge_all(mode);
-            }
+            added = self.table.add(scope, mode, SystemTime::now());
+        }
+        if let Err(why) = added {
+            // What it names is too long to be written down, or another process has to sweep first: more than was meant, never less.
+            tracing::warn!(?scope, %why, "everything is purged in the place of what was named");
+            self.purge_all(mode);
         }
         self.table.asked().notify_one();
     }
@@ -87,6 +89,9 @@ impl Store {
     }
 
     fn begin_sweep(&self) -> Option<Sweep> {
+        if self.is_writer() {
+            self.table.mend(SystemTime::now());
+        }
         let bans = Arc::clone(self.table.bans()?.bans()?);
         self.counts.sweeps.fetch_add(1, Relaxed);
         // What begins or ends behind its back is judged by the same bans: they are on the table until it is through.

@@ -1,59 +1,68 @@
 //! The table of purges of many, in the store's file: it survives a crash, and every process sees a purge at once.
 //!
 //! ```text
-//!   words:  0 version │ 1 epoch │ 2 retired │ 3..8 unused │ slot A: length and CRC-32, bytes │ slot B
-//!
-//!   change:  lock (the kernel drops it on death) ─▶ write the slot of version + 1 ─▶ version + 1
-//!   look-up: version as it was read last? ─▶ the copy of this process, else read the slot anew
+//!   change   lock (the kernel drops it on death) ─▶ Place: the other slot, then the number
+//!   lookup   the number that this process has read last? ─▶ its own copy of the bans, else the slot is read anew
 //! ```
 //!
-//! A process that dies while it writes has changed nothing that counts. Each process keeps a copy that it has read; a look-up costs one load
-//! of a word that is hardly ever written. A table that cannot be read strikes everything: nothing that was purged may come back.
+//! A ban that [`Table::add`] has returned for is seen by every lookup that begins later, in whichever process, and survives all of them. A
+//! table that cannot be read strikes everything, until somebody writes it again: then all that was fetched before is banned, because nobody
+//! can tell what was purged.
+
+mod place;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::cache::purge::{Ban, Bans, Effect, MAX_BANS, Mode, Object, Scope};
 use crate::shm::Held;
+use place::{Contents, Place, Read, beyond, unseal};
 
-/// The lock that only one process can hold.
+/// The lock that only one process can hold. It does not tell the threads of one apart.
 type Lock = Box<dyn Fn() -> io::Result<Held> + Send + Sync>;
 
 /// The bans of a store. Read at every lookup, written by purges and sweeps.
 pub(super) struct Table {
-    area: &'static [AtomicU64],
+    place: Place,
     lock: Lock,
-    /// Within the process: the lock of the file does not tell threads apart.
     writing: Mutex<()>,
-    read: ArcSwap<Read>,
-    /// Said once.
-    is_broken: AtomicBool,
+    reading: Mutex<()>,
+    copy: ArcSwap<Decoded>,
+    /// The word under which no ban is in force; 0, which is none, while there are some.
+    quiet: AtomicU64,
+    /// The last epoch that this process knows of.
+    known: AtomicU64,
+    /// How often the table could not be read.
+    times_lost: AtomicU64,
     asked: Notify,
 }
 
-/// The table as this process read it.
+/// The table as this process has read it.
 #[derive(Debug)]
-struct Read {
-    version: u64,
+struct Decoded {
+    /// The word that named it.
+    word: u64,
+    /// What began before this epoch does not come in any more.
+    retired: u64,
     /// `None`: it could not be read.
     bans: Option<Arc<Bans>>,
     count: usize,
 }
 
-/// What a look-up asks.
-pub(super) struct Asked(Guard<Arc<Read>>);
+/// What a lookup asks. Held for as long as it takes.
+pub(super) struct Asked(Guard<Arc<Decoded>>);
 
 impl Asked {
     /// What the bans make of an object.
     pub(super) fn effect(&self, object: &Object<'_>) -> Effect {
-        self.0.bans.as_ref().map_or(Effect::Gone, |bans| bans.effect(object))
+        self.0.effect(object)
     }
 
     /// The bans themselves. `None`: they could not be read.
@@ -62,50 +71,99 @@ impl Asked {
     }
 }
 
-/// What became of a ban.
+/// A ban that came onto the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Added {
-    /// It is in force.
-    InForce,
-    /// There is no room: a sweep has to take others off first.
-    Full,
+pub(super) struct Added {
+    /// Its number.
+    pub(super) epoch: u64,
+    /// How many there are now.
+    pub(super) bans: usize,
 }
+
+/// Why a ban is not on the table: what it names is not purged.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// There is no room until a sweep has made some. Nobody's fault.
+    Full,
+    /// Its name has no room even on an empty table. The purger's fault.
+    TooLong {
+        /// How many bytes there are for it.
+        most: usize,
+    },
+    /// The table cannot be locked. The system's fault.
+    Lock(io::Error),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("the table of purges is full until a sweep has applied them"),
+            Self::TooLong { most } => {
+                write!(f, "the name is too long for the table of purges, which has {most} bytes for it")
+            }
+            Self::Lock(why) => write!(f, "the table of purges cannot be locked: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
 
 impl Table {
     /// How many bytes the table of a store of this size takes.
     pub(super) fn bytes_for(capacity_bytes: usize) -> usize {
-        let slot = (capacity_bytes / SLOT_SHARE).clamp(MIN_SLOT_BYTES, MAX_SLOT_BYTES);
-        8 * HEADER_WORDS + 2 * slot.next_multiple_of(64)
+        place::bytes_for(capacity_bytes)
     }
 
-    /// The table in these words, all 0 at the beginning.
+    /// The table in an area of [`Self::bytes_for`] bytes. Words that are all 0 become one without bans.
     pub(super) fn new(area: &'static [AtomicU64], lock: Lock) -> Self {
-        let read = Read { version: 0, bans: Some(Arc::default()), count: 0 };
-        Self {
-            area,
+        let place = Place::new(area);
+        let table = Self {
+            // Another word than the one that is there, so that the first look reads.
+            copy: ArcSwap::from_pointee(Decoded::lost(!place.word())),
+            place,
             lock,
             writing: Mutex::new(()),
-            read: ArcSwap::from_pointee(read),
-            is_broken: AtomicBool::new(false),
+            reading: Mutex::new(()),
+            quiet: AtomicU64::new(0),
+            known: AtomicU64::new(0),
+            times_lost: AtomicU64::new(0),
             asked: Notify::new(),
+        };
+        // Without the lock it is one that cannot be read.
+        if table.place.is_blank()
+            && let Ok(_held) = (table.lock)()
+            && table.place.is_blank()
+        {
+            table.place.begin(&Contents { epoch: 0, retired: 0, bytes: Bans::default().to_bytes() });
         }
+        drop(table.present());
+        table
     }
 
-    /// The bans, if there are any. Acquire: who asks after a purge has returned sees its ban.
+    /// The bans, if there are any.
     pub(super) fn bans(&self) -> Option<Asked> {
-        let read = self.current();
-        (read.count > 0 || read.bans.is_none()).then_some(Asked(read))
+        let word = self.place.word();
+        // Relaxed: it stands for nothing but this word, and a word names one contents only.
+        if word == self.quiet.load(Relaxed) && word != 0 {
+            return None;
+        }
+        let copy = self.present();
+        (!copy.is_quiet()).then_some(Asked(copy))
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.current().count
+        self.present().count
     }
 
     /// Whether it cannot be read.
     pub(super) fn is_broken(&self) -> bool {
-        self.current().bans.is_none()
+        self.present().bans.is_none()
+    }
+
+    /// How often it could not be read, so that everything counted as purged.
+    pub(super) fn times_lost(&self) -> u64 {
+        self.times_lost.load(Relaxed)
     }
 
     /// What they make of an object.
@@ -115,175 +173,230 @@ impl Table {
 
     /// The same of one that is about to come in, with those that are off the table.
     pub(super) fn effect_on_new(&self, object: &Object<'_>) -> Effect {
-        // In this order: a ban that the table has no more was counted as retired before.
-        let effect = self.effect(object);
-        if object.began < self.word(RETIRED).load(SeqCst) { Effect::Gone } else { effect }
+        let copy = self.present();
+        if object.began < copy.retired { Effect::Gone } else { copy.effect(object) }
     }
 
-    /// How many purges there have been. SeqCst, here and in [`Self::next_epoch`]: a fetch that began after a purge returned must see that
-    /// purge's epoch.
+    /// How many purges there have been: what a fetch that begins now is stamped with.
     pub(super) fn epoch(&self) -> u64 {
-        self.word(EPOCH).load(SeqCst)
+        self.place.epoch().unwrap_or_else(|| self.next_epoch())
     }
 
-    /// The number of a purge.
+    /// The number of a purge: every fetch that began before has a smaller one.
     pub(super) fn next_epoch(&self) -> u64 {
-        self.word(EPOCH).fetch_add(1, SeqCst) + 1
+        let epoch = self.place.next_epoch(self.known.load(Relaxed));
+        self.known.fetch_max(epoch, Relaxed);
+        epoch
     }
 
-    /// Who is woken by a new ban.
+    /// Who is woken by a new ban: one of this process at once, one of another at the lookup that sees it.
     pub(super) fn asked(&self) -> &Notify {
         &self.asked
     }
 
     /// Puts a ban on everything that `scope` names.
-    pub(super) fn add(&self, scope: &Scope, mode: Mode, at: SystemTime) -> Added {
-        self.change(|bans| {
-            // The epoch is taken under the lock: bans come onto the table in the order of their numbers.
-            bans.add(scope, Ban { mode, epoch: self.next_epoch(), at });
-            bans.len() <= MAX_BANS
-        })
+    ///
+    /// # Errors
+    /// [`Refused`]: no ban was added. A hard one of everything is never refused for want of room.
+    pub(super) fn add(&self, scope: &Scope, mode: Mode, at: SystemTime) -> Result<Added, Refused> {
+        let writing = self.write().map_err(Refused::Lock)?;
+        let mut bans = writing.bans(at);
+        // The epoch is taken under the lock: bans come onto the table in the order of their numbers.
+        let ban = Ban { mode, epoch: self.next_epoch(), at };
+        bans.add(scope, ban);
+        let count = bans.len();
+        if count > MAX_BANS || !writing.publish(bans, 0) {
+            let mut alone = Bans::default();
+            alone.add(scope, ban);
+            let most = self.place.room();
+            return Err(if alone.to_bytes().len() <= most {
+                Refused::Full
+            } else {
+                Refused::TooLong { most }
+            });
+        }
+        self.asked.notify_one();
+        Ok(Added { epoch: ban.epoch, bans: count })
     }
 
-    /// Takes off those that a sweep has applied: up to `swept`, and said before `before`.
+    /// Takes off those that a sweep has applied: up to `swept`, and said before `before`. A table that cannot be locked keeps them.
     pub(super) fn retire(&self, swept: u64, before: SystemTime) {
-        // Fewer are no problem of room.
-        let _ = self.change(|bans| {
-            let off = bans.iter().filter(|ban| ban.epoch <= swept && ban.at <= before);
-            let Some(off) = off.map(|ban| ban.epoch).max() else { return false };
-            self.word(RETIRED).fetch_max(off, SeqCst);
+        let due = |bans: &Bans| {
+            bans.iter().filter(|ban| ban.epoch <= swept && ban.at <= before).map(|ban| ban.epoch).max()
+        };
+        if self.present().bans.as_deref().and_then(due).is_none() {
+            return;
+        }
+        let Ok(writing) = self.write() else { return };
+        let Some(mut bans) = writing.present.bans.as_deref().cloned() else { return };
+        if let Some(off) = due(&bans) {
             bans.retire(swept, before);
-            true
-        });
+            // Fewer bans need less room.
+            writing.publish(bans, off);
+        }
     }
 
-    /// One ban on everything in the place of all that there are: it strikes whatever they do.
+    /// One ban on everything in the place of all that there are: it strikes whatever they do. If it cannot be written, this process at least
+    /// serves nothing until it can.
     pub(super) fn clear_for(&self, mode: Mode, at: SystemTime) {
-        // The one that stays has always room.
-        let _ = self.change(|bans| {
-            let is_hard = mode == Mode::Hard || bans.iter().any(|ban| ban.mode == Mode::Hard);
-            let mode = if is_hard { Mode::Hard } else { Mode::Soft };
-            *bans = Bans::default();
-            bans.add(&Scope::All, Ban { mode, epoch: self.next_epoch(), at });
-            true
-        });
+        let Ok(writing) = self.write() else {
+            tracing::error!(
+                "the table of purges cannot be locked: everything that is stored counts as purged"
+            );
+            self.keep(Decoded::lost(self.place.word()));
+            return;
+        };
+        let was_hard = writing.bans(at).iter().any(|ban| ban.mode == Mode::Hard);
+        let mode = if was_hard { Mode::Hard } else { mode };
+        let mut bans = Bans::default();
+        bans.add(&Scope::All, Ban { mode, epoch: self.next_epoch(), at });
+        writing.publish(bans, 0);
+        self.asked.notify_one();
     }
 
     /// Begins an empty table where the old one cannot be read, once everything that it could have named is gone.
     pub(super) fn begin_anew(&self) {
-        let _writing = self.writing.lock();
-        if let Ok(_held) = (self.lock)()
-            && self.is_broken()
+        if let Ok(writing) = self.write()
+            && writing.present.bans.is_none()
         {
-            self.word(RETIRED).fetch_max(self.epoch(), SeqCst);
-            self.publish(Bans::default());
+            writing.publish(Bans::default(), self.next_epoch());
         }
     }
 
-    /// Changes the table, if `change` says so and there is room.
-    fn change(&self, change: impl FnOnce(&mut Bans) -> bool) -> Added {
-        let _writing = self.writing.lock();
-        let Ok(_held) = (self.lock)() else {
-            tracing::error!("the table of purges cannot be locked");
-            return Added::Full;
-        };
-        let current = self.current();
-        // A table that cannot be read strikes everything already.
-        let Some(bans) = &current.bans else { return Added::InForce };
-        let mut bans = Bans::clone(bans);
-        if change(&mut bans) && self.publish(bans) { Added::InForce } else { Added::Full }
+    /// Writes the table again if it cannot be read, with a ban on everything. True if there is none that nobody can read.
+    pub(super) fn mend(&self, now: SystemTime) -> bool {
+        if self.is_broken()
+            && let Ok(writing) = self.write()
+        {
+            let bans = writing.bans(now);
+            writing.publish(bans, 0);
+        }
+        !self.is_broken()
     }
 
-    /// Makes a table the one in force. False: it does not fit.
-    fn publish(&self, bans: Bans) -> bool {
-        let bytes = bans.to_bytes();
-        let version = self.word(VERSION).load(SeqCst) + 1;
-        let Some((sum, place)) = self.slot(version).split_first() else { return false };
-        if bytes.len() > place.len() * 8 {
-            return false;
-        }
-        for (word, chunk) in place.iter().zip(bytes.chunks(8)) {
-            let mut value = [0; 8];
-            value.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-            word.store(u64::from_le_bytes(value), Relaxed);
-        }
-        sum.store((bytes.len() as u64) << 32 | u64::from(crc32fast::hash(&bytes)), Relaxed);
-        // All of the slot is there for who sees the version.
-        self.word(VERSION).store(version, SeqCst);
-        let count = bans.len();
-        self.read.store(Arc::new(Read { version, bans: Some(Arc::new(bans)), count }));
-        true
+    /// The copy of what is in force.
+    fn present(&self) -> Guard<Arc<Decoded>> {
+        let copy = self.copy.load();
+        if copy.word == self.place.word() { copy } else { self.refresh() }
     }
 
-    /// The table as it is now.
-    fn current(&self) -> Guard<Arc<Read>> {
-        let version = self.word(VERSION).load(Acquire);
-        let read = self.read.load();
-        if read.version == version {
-            return read;
-        }
-        self.read.store(Arc::new(self.read_anew()));
-        self.read.load()
-    }
-
-    fn read_anew(&self) -> Read {
+    fn refresh(&self) -> Guard<Arc<Decoded>> {
+        // One reads for all: they need the same.
+        let _reading = self.reading.lock();
         for _ in 0..MAX_TRIES {
-            let version = self.word(VERSION).load(Acquire);
-            let bans = self.bytes_of(version).and_then(|bytes| Bans::from_bytes(&bytes));
-            fence(Acquire);
-            // Written again meanwhile: only from the next version but one on is it this slot's turn.
-            if self.word(VERSION).load(Acquire) == version {
-                let count = bans.as_ref().map_or(0, Bans::len);
-                if bans.is_none() && !self.is_broken.swap(true, Relaxed) {
-                    tracing::error!(
-                        "the table of purges is damaged: nothing of the cache is served until it is swept"
-                    );
-                }
-                return Read { version, bans: bans.map(Arc::new), count };
+            let word = self.place.word();
+            let copy = self.copy.load();
+            if copy.word == word {
+                return copy;
             }
+            let found = match self.place.read(word) {
+                Read::Moved => continue,
+                Read::Whole(contents) => self.decoded(word, &contents),
+                Read::Spoilt => None,
+            };
+            let copy = found.unwrap_or_else(|| {
+                self.times_lost.fetch_add(1, Relaxed);
+                tracing::error!("the table of purges is damaged: everything that is stored counts as purged");
+                Decoded::lost(word)
+            });
+            if !copy.is_quiet() {
+                self.asked.notify_one();
+            }
+            return Guard::from_inner(self.keep(copy));
         }
-        // Another process changes it all the time; until it can be read, nothing is served.
-        Read { version: u64::MAX, bans: None, count: 0 }
+        // Somebody purges faster than this can be read: nothing is served now, and nothing of it kept.
+        Guard::from_inner(Arc::new(Decoded::lost(0)))
     }
 
-    fn bytes_of(&self, version: u64) -> Option<Vec<u8>> {
-        if version == 0 {
-            return Some(Bans::default().to_bytes());
-        }
-        let (sum, place) = self.slot(version).split_first()?;
-        let sum = sum.load(Relaxed);
-        let length = usize::try_from(sum >> 32).ok().filter(|length| *length <= place.len() * 8)?;
-        let words = place.iter().take(length.div_ceil(8));
-        let mut bytes: Vec<u8> = words.flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-        bytes.truncate(length);
-        // Truncation is the point: the lower half is the sum.
-        (crc32fast::hash(&bytes) == sum as u32).then_some(bytes)
+    fn decoded(&self, word: u64, contents: &Contents) -> Option<Decoded> {
+        // Who wrote it knew of all these purges.
+        let is_sound = |bans: &Bans| bans.iter().all(|ban| ban.epoch <= contents.epoch);
+        let bans = Bans::from_bytes(&contents.bytes).filter(is_sound)?;
+        self.known.fetch_max(contents.epoch, Relaxed);
+        Some(Decoded::new(word, contents.retired, bans))
     }
 
-    fn slot(&self, version: u64) -> &'static [AtomicU64] {
-        let words = self.area.len().saturating_sub(HEADER_WORDS) / 2;
-        let begin = HEADER_WORDS + if version.is_multiple_of(2) { 0 } else { words };
-        self.area.get(begin..begin + words).unwrap_or_default()
+    /// Keeps a copy for the lookups to come.
+    fn keep(&self, copy: Decoded) -> Arc<Decoded> {
+        let quiet = if copy.is_quiet() { copy.word } else { 0 };
+        let copy = Arc::new(copy);
+        self.copy.store(Arc::clone(&copy));
+        // Whichever thread comes last: both are compared with the word at every look.
+        self.quiet.store(quiet, Relaxed);
+        copy
     }
 
-    fn word(&self, index: usize) -> &'static AtomicU64 {
-        self.area.get(index).expect("the area has its header")
+    fn write(&self) -> io::Result<Writing<'_>> {
+        let threads = self.writing.lock();
+        let processes = (self.lock)()?;
+        let present = Guard::into_inner(self.present());
+        Ok(Writing { table: self, present, _processes: processes, _threads: threads })
     }
 }
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("read", &self.read).finish_non_exhaustive()
+        f.debug_struct("Table").field("copy", &self.copy.load()).finish_non_exhaustive()
     }
 }
 
-const VERSION: usize = 0;
-const EPOCH: usize = 1;
-const RETIRED: usize = 2;
-const HEADER_WORDS: usize = 8;
-/// A slot is this fraction of the store, within bounds. 256 KiB hold 1024 bans with URLs of 200 bytes.
-const SLOT_SHARE: usize = 512;
-const MIN_SLOT_BYTES: usize = 4096;
-const MAX_SLOT_BYTES: usize = 256 * 1024;
-/// How often a table that changes under the reader is read again.
+impl Decoded {
+    fn new(word: u64, retired: u64, bans: Bans) -> Self {
+        Self { word, retired, count: bans.len(), bans: Some(Arc::new(bans)) }
+    }
+
+    fn lost(word: u64) -> Self {
+        Self { word, retired: u64::MAX, bans: None, count: 0 }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.count == 0 && self.bans.is_some()
+    }
+
+    fn effect(&self, object: &Object<'_>) -> Effect {
+        self.bans.as_ref().map_or(Effect::Gone, |bans| bans.effect(object))
+    }
+}
+
+/// The right to write, among all threads and processes. The locks go in the order of the fields.
+struct Writing<'a> {
+    table: &'a Table,
+    /// What is in force, for certain: nobody else writes.
+    present: Arc<Decoded>,
+    _processes: Held,
+    _threads: MutexGuard<'a, ()>,
+}
+
+impl Writing<'_> {
+    /// The bans in force, to be changed. In the place of those that cannot be read, one on everything.
+    fn bans(&self, now: SystemTime) -> Bans {
+        self.present.bans.as_deref().cloned().unwrap_or_else(|| {
+            let mut bans = Bans::default();
+            bans.add(&Scope::All, Ban { mode: Mode::Hard, epoch: self.table.next_epoch(), at: now });
+            bans
+        })
+    }
+
+    /// Puts bans in force, and lets nothing in that began before `retired` or what was retired before; false if they do not fit.
+    fn publish(self, bans: Bans, retired: u64) -> bool {
+        let (table, present) = (self.table, &self.present);
+        let before = if present.bans.is_some() { present.retired } else { 0 };
+        let retired = retired.max(before);
+        let contents = Contents { epoch: table.known.load(Relaxed), retired, bytes: bans.to_bytes() };
+        if contents.bytes.len() > table.place.room() {
+            return false;
+        }
+        // A number that cannot be read is set beyond all that can have been: no process may take the new contents for some that it knows.
+        let known = unseal(present.word).unwrap_or_default();
+        let number = unseal(table.place.word()).unwrap_or_else(|| beyond(known)) + 1;
+        let word = table.place.write(number, &contents);
+        table.keep(Decoded::new(word, retired, bans));
+        true
+    }
+}
+
+/// How often a read begins again when somebody writes meanwhile.
 const MAX_TRIES: usize = 64;
+
+#[cfg(test)]
+mod tests;
