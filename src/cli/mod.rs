@@ -13,6 +13,7 @@ mod percent;
 pub mod run;
 pub mod schema;
 pub mod test;
+pub mod upgrade;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Tell what happens to a request, and why, without sending it; exit 0 taken, 1 no route or refused
     Explain(explain::Arguments),
+    /// Hand a running gateway over to a new process: another release, no request lost
+    Upgrade(upgrade::Arguments),
     /// See and purge what a running gateway has stored; exit 0 done, 1 nothing found, 2 unusable options or no gateway
     Cache(cache::Arguments),
     /// Say what a change of a configuration means: what differs, what loosens, what may break clients; exit 0 same, 1 different, 2 unusable
@@ -77,7 +80,7 @@ struct DemoArguments {
 }
 
 /// How events are written to stderr.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
     let code = match command {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Upgrade(arguments) => upgrade::upgrade(&arguments),
         Command::Cache(arguments) => cache::cache(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Codeowners(arguments) => codeowners::codeowners(&arguments),

@@ -1,9 +1,10 @@
 //! `portcullis run --config FILE`: serves it until a signal.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{EXIT_FINDINGS, EXIT_OK, LogFormat};
-use crate::server::{self, StartError};
+use crate::server::{self, StartError, Started, Successor};
 use crate::telemetry::events;
 
 /// What `run` takes.
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// Threads that serve requests; as many as there are cores if not given
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Take over from the process that started this one, over standard input
+    #[arg(long, hide = true)]
+    successor: bool,
 }
 
 /// Serves.
@@ -38,7 +42,21 @@ pub fn run(arguments: Arguments) -> u8 {
         eprintln!("error: {why}");
         return super::EXIT_USAGE;
     }
-    start(config, arguments.threads)
+    let mut behind: Vec<OsString> = vec!["--log".into(), arguments.log.into()];
+    if arguments.log_format == LogFormat::Json {
+        behind.extend(["--log-format".into(), "json".into()]);
+    }
+    if let Some(threads) = arguments.threads {
+        behind.extend(["--threads".into(), threads.to_string().into()]);
+    }
+    let successor = match arguments.successor.then(Successor::take).transpose() {
+        Ok(successor) => successor,
+        Err(why) => {
+            eprintln!("error: `--successor` is for `portcullis upgrade`: {why}");
+            return super::EXIT_USAGE;
+        }
+    };
+    start(config, arguments.threads, Started { arguments: behind }, successor)
 }
 
 /// Serves with the usual events; for commands that serve as part of something else.
@@ -52,10 +70,10 @@ pub fn serve(config: PathBuf, format: LogFormat, threads: Option<usize>) -> u8 {
         eprintln!("error: {why}");
         return super::EXIT_USAGE;
     }
-    start(config, threads)
+    start(config, threads, Started::default(), None)
 }
 
-fn start(config: PathBuf, threads: Option<usize>) -> u8 {
+fn start(config: PathBuf, threads: Option<usize>, started: Started, successor: Option<Successor>) -> u8 {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("portcullis");
     if let Some(threads) = threads {
@@ -68,7 +86,7 @@ fn start(config: PathBuf, threads: Option<usize>) -> u8 {
             return EXIT_FINDINGS;
         }
     };
-    let outcome = runtime.block_on(server::run(config));
+    let outcome = runtime.block_on(server::run(config, started, successor));
     // What a cut connection still holds is not waited for: the drain was.
     runtime.shutdown_background();
     match outcome {

@@ -5,9 +5,11 @@
 //! request must ask by address, so that a name made to lead here (DNS rebinding) reads nothing.
 
 use std::convert::Infallible;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,7 +39,22 @@ pub enum Bound {
     /// On TCP.
     Tcp(TcpListener),
     /// On a socket file, removed at the end.
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a socket. Removed when this goes, unless another process listens on it by then.
+pub struct SocketFile {
+    path: PathBuf,
+    kept: Arc<AtomicBool>,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Acquire) {
+            // It may have been removed by somebody else: then there is nothing to do.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Binds the admin side.
@@ -69,7 +86,44 @@ fn bind_unix(path: &Path) -> std::io::Result<Bound> {
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(Bound::Unix(listener, path.to_owned()))
+    Ok(Bound::Unix(listener, SocketFile::new(path)))
+}
+
+/// The admin side on a socket that another process gave.
+///
+/// # Errors
+/// When it is no listening socket of this kind; the text names the address.
+pub fn adopt(address: &AdminAddress, socket: OwnedFd) -> Result<Bound, String> {
+    let told =
+        |why: std::io::Error| format!("admin: what was handed over for `{}` is no use: {why}", name(address));
+    match address {
+        AdminAddress::Tcp(_) => {
+            let listener = std::net::TcpListener::from(socket);
+            listener.set_nonblocking(true).map_err(told)?;
+            TcpListener::from_std(listener).map(Bound::Tcp).map_err(told)
+        }
+        AdminAddress::Unix(path) => {
+            let listener = std::os::unix::net::UnixListener::from(socket);
+            listener.set_nonblocking(true).map_err(told)?;
+            let listener = UnixListener::from_std(listener).map_err(told)?;
+            Ok(Bound::Unix(listener, SocketFile::new(path)))
+        }
+    }
+}
+
+/// The address as it is configured.
+#[must_use]
+pub fn name(address: &AdminAddress) -> String {
+    match address {
+        AdminAddress::Tcp(address) => address.to_string(),
+        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), kept: Arc::default() }
+    }
 }
 
 impl Bound {
@@ -80,7 +134,20 @@ impl Bound {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| "http://?".into(), |address| format!("http://{address}")),
-            Self::Unix(_, path) => format!("unix:{}", path.display()),
+            Self::Unix(_, file) => format!("unix:{}", file.path.display()),
+        }
+    }
+
+    /// The socket once more, for a successor, and what keeps its file when this process leaves.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn share(&self) -> std::io::Result<(OwnedFd, Option<Arc<AtomicBool>>)> {
+        match self {
+            Self::Tcp(listener) => Ok((listener.as_fd().try_clone_to_owned()?, None)),
+            Self::Unix(listener, file) => {
+                Ok((listener.as_fd().try_clone_to_owned()?, Some(file.kept.clone())))
+            }
         }
     }
 
@@ -127,15 +194,6 @@ impl Bound {
                     .await;
                 drop(place);
             });
-        }
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // It may be gone; then there is nothing to do.
-            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -9,10 +9,12 @@ pub mod reload;
 pub mod shutdown;
 pub mod stage;
 mod state;
+pub mod upgrade;
 mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use pingora::connectors::ConnectorOptions;
@@ -22,6 +24,8 @@ use tokio::task::JoinSet;
 
 pub use explain::{explain, outcome};
 pub use state::{Load, State};
+use upgrade::{Giver, Outcome};
+pub use upgrade::{Started, Successor};
 
 use crate::config::Sources;
 use crate::plan::{self, AccessLogSink, Listener, Process};
@@ -50,13 +54,59 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Runs the gateway until a signal ends it. Everything that can fail to start fails before the first request is accepted.
+/// Runs the gateway until a signal ends it, or a successor has taken over. Everything that can fail to start fails before the first request
+/// is accepted. `successor`: this process is one.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served.
-pub async fn run(config: PathBuf) -> Result<(), StartError> {
+pub async fn run(
+    config: PathBuf,
+    started: Started,
+    mut successor: Option<Successor>,
+) -> Result<(), StartError> {
+    match start(config, started, &mut successor).await {
+        Ok(running) => {
+            if let Some(successor) = successor {
+                running.state.shared.process.metrics.process().upgrade(true);
+                // From here on the old process leaves.
+                successor.ready().map_err(|why| {
+                    StartError::System(format!("the process that was to be taken over is gone: {why}"))
+                })?;
+            }
+            running.run().await;
+            Ok(())
+        }
+        Err(why) => {
+            if let Some(successor) = &successor {
+                successor.failed(&why.to_string());
+            }
+            Err(why)
+        }
+    }
+}
+
+/// A process that serves.
+struct Running {
+    state: Arc<State>,
+    signals: shutdown::EndSignals,
+    listeners: JoinSet<()>,
+    admin: Option<AdminTask>,
+    upgrades: Option<tokio::task::JoinHandle<u32>>,
+}
+
+/// The admin side, and what keeps the file of its socket.
+struct AdminTask {
+    task: tokio::task::JoinHandle<()>,
+    file: Option<Arc<AtomicBool>>,
+}
+
+async fn start(
+    config: PathBuf,
+    started: Started,
+    successor: &mut Option<Successor>,
+) -> Result<Running, StartError> {
     let system = |why: std::io::Error| StartError::System(why.to_string());
-    let mut signals = shutdown::EndSignals::new().map_err(system)?;
+    let signals = shutdown::EndSignals::new().map_err(system)?;
     let process = Process::new();
     let mut sources = Sources::new(config.clone(), plan::INCLUDE);
     let content = sources.fingerprint();
@@ -69,23 +119,12 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         .map_err(|why| StartError::System(format!("the access log cannot be opened: {why}")))?;
     let zone = memory::cache(&plan.cache).map_err(StartError::System)?;
     let no_route = process.metrics.route(state::NO_ROUTE, &[]);
-    let admin = plan
-        .admin
-        .as_ref()
-        .map(|admin| admin::bind(&admin.address))
-        .transpose()
-        .map_err(StartError::System)?;
+    let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, successor)).transpose()?;
     let listeners = plan.listeners.clone();
     let certificates = state::certificates(&listeners).map_err(StartError::System)?;
     let mut bound = Vec::with_capacity(listeners.len());
     for (listener, certificates) in listeners.iter().zip(&certificates) {
-        let settings = settings(listener, certificates.clone());
-        bound.push(listen::bind(settings).map_err(|why| {
-            StartError::System(format!(
-                "listener `{}`: cannot listen on `{}`: {}",
-                listener.name, why.address, why.cause
-            ))
-        })?);
+        bound.push(bind(listener, certificates.clone(), successor)?);
     }
     let shared = Arc::new(Shared {
         plan: arc_swap::ArcSwap::from_pointee(plan),
@@ -96,9 +135,11 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         no_route,
         door: Arc::new(watch::Door),
     });
-    let (state, closing) = State::new(config, shared.clone(), certificates.into_iter().flatten().collect());
+    let certificates = certificates.into_iter().flatten().collect();
+    let (state, closing) = State::new(config.clone(), shared.clone(), certificates);
     state.register_metrics();
     state.note_loaded(SystemTime::now());
+    let giver = giver(config, started, &state, &listeners, &bound, admin.as_ref()).map_err(system)?;
 
     let mut running = JoinSet::new();
     for (listener, bound) in listeners.into_iter().zip(bound) {
@@ -106,33 +147,170 @@ pub async fn run(config: PathBuf) -> Result<(), StartError> {
         let metrics = shared.process.metrics.listener(listener.name.as_str());
         let gateway = Gateway { shared: shared.clone(), metrics: metrics.clone(), listener };
         let app = Arc::new(pingora_proxy::http_proxy(&Arc::new(framework_settings()), gateway));
-        running.spawn(bound.serve(app, Arc::new(watch::Watch::new(metrics)), closing.clone()));
+        let watch = Arc::new(watch::Watch::new(metrics));
+        running.spawn(bound.serve(app, watch, closing.clone(), state.lingers.clone()));
     }
     let admin = admin.map(|admin| {
         println!("admin {}", admin.describe());
-        tokio::spawn(admin.serve(state.clone()))
+        let file = admin.share().ok().and_then(|(_, file)| file);
+        AdminTask { task: tokio::spawn(admin.serve(state.clone())), file }
     });
     tokio::spawn(memory::keep_storing(zone));
     tokio::spawn(zone.keep_swept());
     state.warm_up().await;
     tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());
+    // Last of all: it takes the place of the one that an old process listens on.
+    let who = if successor.is_some() { upgrade::Who::Successor } else { upgrade::Who::First };
+    let upgrades = giver.map(|giver| upgrades(giver, &state, who)).transpose()?;
     println!("ready config {}", state.summary());
     // Without a supervisor there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(Running { state, signals, listeners: running, admin, upgrades })
+}
 
-    let signal = signals.next().await;
-    tracing::info!(signal, "draining");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    let whole = shutdown::drain(&state, &mut signals, &mut running).await;
-    running.abort_all();
-    if let Some(admin) = admin {
-        // Waited for, so that its socket file is gone when the process is.
-        admin.abort();
-        let _ = admin.await;
+impl Running {
+    /// Serves until its end, and drains.
+    async fn run(mut self) {
+        let successor = async {
+            match &mut self.upgrades {
+                Some(upgrades) => upgrades.await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let left_to = tokio::select! {
+            signal = self.signals.next() => {
+                tracing::info!(signal, "draining");
+                None
+            }
+            Some(pid) = successor => Some(pid),
+        };
+        let whole = match left_to {
+            None => {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                if let Some(upgrades) = &self.upgrades {
+                    upgrades.abort();
+                }
+                shutdown::drain(&self.state, &mut self.signals, &mut self.listeners).await
+            }
+            Some(pid) => {
+                tracing::info!(pid, "the successor is ready; this process leaves");
+                self.state.shared.zone.release();
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
+                self.end_admin(true).await;
+                shutdown::leave(&self.state, &mut self.signals, &mut self.listeners).await
+            }
+        };
+        self.listeners.abort_all();
+        self.end_admin(false).await;
+        self.state.shared.access_log.shutdown();
+        tracing::info!(whole, "stopped");
     }
-    shared.access_log.shutdown();
-    tracing::info!(whole, "stopped");
-    Ok(())
+
+    /// Ends the admin side; its socket's file stays where a successor listens on it.
+    async fn end_admin(&mut self, keep_file: bool) {
+        if let Some(admin) = self.admin.take() {
+            if let Some(file) = admin.file.filter(|_| keep_file) {
+                file.store(true, Ordering::Release);
+            }
+            // Waited for, so that its socket file is gone when the process is.
+            admin.task.abort();
+            let _ = admin.task.await;
+        }
+    }
+}
+
+fn bind_admin(admin: &plan::Admin, successor: &mut Option<Successor>) -> Result<admin::Bound, StartError> {
+    let given = successor.as_mut().and_then(|given| given.admin(&admin::name(&admin.address)));
+    match given {
+        Some(socket) => admin::adopt(&admin.address, socket),
+        None => admin::bind(&admin.address),
+    }
+    .map_err(StartError::System)
+}
+
+fn bind(
+    listener: &Listener,
+    certificates: Option<Arc<listen::Certificates>>,
+    successor: &mut Option<Successor>,
+) -> Result<listen::Bound, StartError> {
+    let settings = settings(listener, certificates);
+    let given = successor.as_mut().and_then(|given| given.listener(listener.name.as_str(), listener.address));
+    let bound = match given {
+        Some(socket) => listen::adopt(settings, socket),
+        None => listen::bind(settings),
+    };
+    bound.map_err(|why| {
+        let (name, address, cause) = (&listener.name, why.address, why.cause);
+        StartError::System(format!("listener `{name}`: cannot listen on `{address}`: {cause}"))
+    })
+}
+
+/// What this process could hand over, where that can be asked for.
+fn giver(
+    config: PathBuf,
+    started: Started,
+    state: &State,
+    listeners: &[Listener],
+    bound: &[listen::Bound],
+    admin: Option<&admin::Bound>,
+) -> std::io::Result<Option<Giver>> {
+    let plan = state.shared.plan.load();
+    let Some(upgrade) = &plan.upgrade else { return Ok(None) };
+    let listeners = listeners.iter().zip(bound);
+    let shared = listeners
+        .map(|(listener, bound)| Ok((listener.name.to_string(), listener.address, bound.share()?)))
+        .collect::<std::io::Result<_>>()?;
+    let admin = plan.admin.as_ref().zip(admin);
+    let admin = admin
+        .map(|(as_written, bound)| {
+            Ok::<_, std::io::Error>((admin::name(&as_written.address), bound.share()?.0))
+        })
+        .transpose()?;
+    Ok(Some(Giver { config, started, timeout: upgrade.timeout, listeners: shared, admin }))
+}
+
+/// Answers those who ask for an upgrade, one at a time, until one has come about.
+fn upgrades(
+    giver: Giver,
+    state: &Arc<State>,
+    who: upgrade::Who,
+) -> Result<tokio::task::JoinHandle<u32>, StartError> {
+    let plan = state.shared.plan.load();
+    let Some(upgrade) = &plan.upgrade else { return Err(StartError::System("no socket".into())) };
+    let control = upgrade::bind(&upgrade.socket, who).map_err(StartError::System)?;
+    let metrics = state.shared.process.metrics.clone();
+    let giver = Arc::new(giver);
+    Ok(tokio::spawn(async move {
+        loop {
+            let ask = control.next().await;
+            tracing::info!(binary = %ask.request.binary.display(), "an upgrade is asked for");
+            let (giving, request) = (giver.clone(), ask.request.clone());
+            let mut given = tokio::task::spawn_blocking(move || giving.give(&request));
+            let given = loop {
+                tokio::select! {
+                    given = &mut given => break given,
+                    other = control.next() => {
+                        let why = "an upgrade is under way already".into();
+                        other.answer(&Outcome::Refused { why }).await;
+                    }
+                }
+            };
+            let outcome =
+                given.unwrap_or_else(|_| Outcome::Refused { why: "the hand-over itself failed".into() });
+            match &outcome {
+                Outcome::Done { pid, .. } => {
+                    let pid = *pid;
+                    ask.answer(&outcome).await;
+                    return pid;
+                }
+                Outcome::Refused { why } => {
+                    metrics.process().upgrade(false);
+                    tracing::error!(%why, "the upgrade failed; this process serves on");
+                    ask.answer(&outcome).await;
+                }
+            }
+        }
+    }))
 }
 
 fn sink(sink: &AccessLogSink) -> Sink {

@@ -4,11 +4,14 @@
 //! soon as nothing is in flight, or at the end of the grace. A second signal ends it at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::State;
+use super::listen::LINGER;
 
 /// The signals that end a process.
 pub struct EndSignals {
@@ -47,6 +50,24 @@ pub async fn drain(state: &Arc<State>, signals: &mut EndSignals, listeners: &mut
             _ = signals.next() => return false,
         }
     }
+    finish(state, grace, signals, listeners).await
+}
+
+/// Leaves to another process what it has taken over: closes the listeners at once, as nobody has to look elsewhere, and lets what is in flight
+/// come to its end. Returns whether everything did.
+pub async fn leave(state: &Arc<State>, signals: &mut EndSignals, listeners: &mut JoinSet<()>) -> bool {
+    let grace = state.shared.plan.load().grace;
+    state.begin_drain();
+    state.lingers.store(true, Ordering::Release);
+    finish(state, grace + LINGER, signals, listeners).await
+}
+
+async fn finish(
+    state: &State,
+    grace: Duration,
+    signals: &mut EndSignals,
+    listeners: &mut JoinSet<()>,
+) -> bool {
     state.close_listeners();
     let idle = async { while listeners.join_next().await.is_some() {} };
     tokio::select! {

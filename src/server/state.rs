@@ -139,6 +139,8 @@ pub struct State {
     /// As they were bound.
     listeners: Vec<Listener>,
     draining: AtomicBool,
+    /// Another process has taken the listeners over: who waits for its next request is not hurried.
+    pub lingers: Arc<AtomicBool>,
     closing: watch::Sender<bool>,
 }
 
@@ -159,6 +161,7 @@ impl State {
             listeners: plan.listeners.clone(),
             shared,
             draining: AtomicBool::new(false),
+            lingers: Arc::default(),
             closing,
         };
         (Arc::new(state), closed)

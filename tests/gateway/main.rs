@@ -15,6 +15,7 @@ mod life_log;
 mod life_notify;
 mod life_reload;
 mod life_stop;
+mod life_upgrade;
 
 mod in_body;
 mod in_body_h2;

@@ -1,6 +1,6 @@
 //! What a new plan changes that a running process cannot: said at the reload, taken at the next start.
 
-use crate::plan::{AccessLogSink, AdminAddress, CacheZone, Plan};
+use crate::plan::{AccessLogSink, AdminAddress, CacheZone, Plan, Upgrade};
 
 /// The parts of a configuration that a process takes once, at its start. Lifetime: process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,7 @@ pub struct Fixed {
     listeners: Vec<String>,
     admin: Option<AdminAddress>,
     cache: CacheZone,
+    upgrade: Option<Upgrade>,
     access_log: AccessLogSink,
 }
 
@@ -23,6 +24,7 @@ impl Fixed {
             listeners,
             admin: plan.admin.as_ref().map(|admin| admin.address.clone()),
             cache: plan.cache.clone(),
+            upgrade: plan.upgrade.clone(),
             access_log: plan.access_log.clone(),
         }
     }
@@ -34,6 +36,7 @@ impl Fixed {
             ("listeners", self.listeners != new.listeners),
             ("admin.address", self.admin != new.admin),
             ("cache", self.cache != new.cache),
+            ("upgrade", self.upgrade != new.upgrade),
             ("accessLog", self.access_log != new.access_log),
         ]
         .into_iter()

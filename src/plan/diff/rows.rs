@@ -12,7 +12,10 @@ use crate::plan::listeners::{
     ClientTimeouts, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_HEADER_BYTES,
     DEFAULT_MAX_HEADERS,
 };
-use crate::plan::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_KEEP_LAST_GOOD, DEFAULT_MAX_OBJECT_BYTES};
+use crate::plan::{
+    DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_KEEP_LAST_GOOD, DEFAULT_MAX_OBJECT_BYTES,
+    DEFAULT_UPGRADE_TIMEOUT,
+};
 use crate::policy::{UpstreamKind, body_limit, json};
 use crate::upstream::{Retry, Timeouts};
 
@@ -100,6 +103,8 @@ pub const GATEWAY: &[Row] = &[
     row("cache.size", Form::Any, |_, _| Some(Value::Size(DEFAULT_CACHE_BYTES)), Neutral),
     row("cache.maxObject", Form::Any, |_, _| Some(Value::Size(DEFAULT_MAX_OBJECT_BYTES)), Neutral),
     row("cache.favor", Form::Any, |_, _| text("requests"), Neutral),
+    row("upgrade.socket", Form::Any, none, Neutral),
+    row("upgrade.timeout", Form::Any, |_, _| Some(Value::Span(DEFAULT_UPGRADE_TIMEOUT)), Neutral),
     row("accessLog", Form::Whole, |_, _| text("stdout"), Neutral),
     row("shutdown.grace", Form::Any, |_, _| Some(Value::Span(DEFAULT_GRACE)), Neutral),
     row("shutdown.delay", Form::Any, zero, Neutral),

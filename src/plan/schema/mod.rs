@@ -19,7 +19,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    CacheSpec, LogFileSpec, LogWord, ShutdownSpec, listeners, matching, owners, secrets::SecretSpec,
+    gateway::{CacheSpec, LogFileSpec, LogWord, ShutdownSpec, UpgradeSpec},
+    listeners, matching, owners,
+    secrets::SecretSpec,
     upstreams,
 };
 use crate::config::keys_of;
@@ -45,6 +47,7 @@ pub(super) struct FileSpec {
     cache: Option<CacheSpec>,
     #[schemars(with = "Option<AccessLogSpec>")]
     access_log: Option<serde_yaml::Value>,
+    upgrade: Option<UpgradeSpec>,
     shutdown: Option<ShutdownSpec>,
     /// Names for secrets, each with where its value is. The rest of the file refers to the name.
     #[schemars(with = "Option<BTreeMap<SecretName, SecretSpec>>")]

@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pingora::apps::HttpServerApp;
@@ -41,6 +43,19 @@ pub fn bind(settings: Settings) -> Result<Bound, BindError> {
     Ok(Bound { settings, socket, address: bound })
 }
 
+/// A listener on a socket that another process gave. It keeps listening there too until it closes its own.
+///
+/// # Errors
+/// When it is no listening socket of TCP.
+pub fn adopt(settings: Settings, socket: OwnedFd) -> Result<Bound, BindError> {
+    let address = settings.address;
+    let told = |cause| BindError { address, cause };
+    let socket = std::net::TcpListener::from(socket);
+    socket.set_nonblocking(true).map_err(told)?;
+    let bound = socket.local_addr().map_err(told)?;
+    Ok(Bound { settings, socket, address: bound })
+}
+
 fn listening_socket(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
     // A restart must not wait for the old process's connections to leave TIME_WAIT.
@@ -60,11 +75,28 @@ impl Bound {
         self.address
     }
 
+    /// The socket once more, for a process that takes over.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn share(&self) -> std::io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
     /// Accepts and serves until `shutdown` turns true or its sender is gone. Then the port is closed, idle connections are
     /// closed, requests in flight finish, and this returns when the last connection has ended; the caller sets a limit to
     /// that. Needs a tokio runtime with time and I/O.
-    pub async fn serve<A>(self, app: Arc<A>, watch: Arc<dyn Watch>, mut shutdown: watch::Receiver<bool>)
-    where
+    ///
+    /// Where `lingers` is true by then, idle connections stay open for [`LINGER`]: the next request of each is answered, with
+    /// `Connection: close`. A client that sends at the very moment at which its connection is closed would see its request fail, and
+    /// where another process listens on already, nobody has to hurry.
+    pub async fn serve<A>(
+        self,
+        app: Arc<A>,
+        watch: Arc<dyn Watch>,
+        mut shutdown: watch::Receiver<bool>,
+        lingers: Arc<AtomicBool>,
+    ) where
         A: HttpServerApp + Send + Sync + 'static,
     {
         let listener = match TcpListener::from_std(self.socket) {
@@ -77,11 +109,14 @@ impl Bound {
         let (alive, mut all_ended) = mpsc::channel::<Infallible>(1);
         let guard = Arc::new(Guard::new(self.settings, app, watch, shutdown.clone()));
         accept_all(&listener, &guard, &alive, &mut shutdown).await;
-        guard.stop.now();
         drop(listener);
-        guard.app.http_cleanup().await;
         drop(alive);
-        // Nothing is ever sent: this ends when the last connection has dropped its sender.
+        if lingers.load(Ordering::Acquire) {
+            // Nothing is ever sent: this ends when the last connection has dropped its sender.
+            let _ = timeout(LINGER, all_ended.recv()).await;
+        }
+        guard.stop.now();
+        guard.app.http_cleanup().await;
         let _ = all_ended.recv().await;
     }
 }
@@ -317,6 +352,9 @@ impl Drop for Opened {
 
 /// The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// How long a connection that waits for its next request stays open after a hand-over: longer than the pause between two requests of a
+/// client that is at work, far shorter than `shutdown.grace`.
+pub const LINGER: Duration = Duration::from_secs(5);
 /// Between two tries while the system has no descriptor for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For the error path of a connection that was cut: logging, giving the upstream back.

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use crate::names::ListenerName;
 
-pub use accept::{Bound, bind, serve_one};
+pub use accept::{Bound, LINGER, adopt, bind, serve_one};
 pub use caps::Refusal;
 pub use exchange::{
     ConnectionFacts, body_progress, connection, keep_date, keeps_date, set_exchange_deadline,

@@ -211,6 +211,8 @@ catalogue! {
         [SECRET], "When the secret was last read without a fault, in seconds since 1970.";
     ConfigReloadsTotal = Counter, Handles, "portcullis_config_reloads_total",
         [OUTCOME], "Times the configuration was loaded.";
+    UpgradesTotal = Counter, Handles, "portcullis_upgrades_total",
+        [OUTCOME], "Hand-overs to another process: those that this one took over by (0 or 1), and those that were asked of it and failed.";
     ConfigLastReloadSuccess = Gauge, Handles, "portcullis_config_last_reload_success",
         [], "1 when the last load took effect, 0 when it was refused.";
     ConfigLastSuccessTimestampSeconds = Gauge, Handles, "portcullis_config_last_success_timestamp_seconds",

@@ -37,6 +37,8 @@ struct SecretReads {
 struct ConfigState {
     success: u64,
     failure: u64,
+    upgrades: u64,
+    failed_upgrades: u64,
     last_succeeded: bool,
     last_success: f64,
     hash: Option<String>,
@@ -128,6 +130,16 @@ impl ProcessMetrics {
         }
     }
 
+    /// Counts a hand-over: one by which this process took over (`ok`), or one that was asked of it and failed.
+    pub fn upgrade(&self, ok: bool) {
+        let mut config = self.config.lock();
+        if ok {
+            config.upgrades += 1;
+        } else {
+            config.failed_upgrades += 1;
+        }
+    }
+
     /// Says which configuration is in use, by a digest of it.
     pub fn config_info(&self, hash: &str) {
         self.config.lock().hash = Some(hash.to_owned());
@@ -202,6 +214,8 @@ impl ProcessMetrics {
 
     fn collect_config(&self, samples: &mut Samples) {
         let config = self.config.lock();
+        samples.whole(Metric::UpgradesTotal, &[Outcome::Success.as_str()], config.upgrades);
+        samples.whole(Metric::UpgradesTotal, &[Outcome::Failure.as_str()], config.failed_upgrades);
         samples.whole(Metric::ConfigReloadsTotal, &[Outcome::Success.as_str()], config.success);
         samples.whole(Metric::ConfigReloadsTotal, &[Outcome::Failure.as_str()], config.failure);
         samples.whole(Metric::ConfigLastReloadSuccess, &[], u64::from(config.last_succeeded));

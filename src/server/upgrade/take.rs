@@ -1,0 +1,68 @@
+//! The successor's side: it takes what it is given, starts, and says so.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use super::wire::{self, Given, MAX_MESSAGE_BYTES, Named, Word};
+
+/// A process that was started to take over from another.
+#[derive(Debug)]
+pub struct Successor {
+    socket: OwnedFd,
+    listeners: Vec<(Named, OwnedFd)>,
+    admin: Option<(String, OwnedFd)>,
+}
+
+impl Successor {
+    /// Takes what the old process gives, over the socket that is this one's standard input.
+    ///
+    /// # Errors
+    /// Where that is no such socket: somebody else started this process so.
+    pub fn take() -> io::Result<Self> {
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        let received = wire::receive::<Given>(&socket, GIVEN_WITHIN)?;
+        let (given, descriptors) = received.ok_or_else(|| io::Error::other("the old process is gone"))?;
+        let mut descriptors = VecDeque::from(descriptors);
+        let mut next = || descriptors.pop_front().ok_or_else(|| io::Error::other("a listener is missing"));
+        let listeners = given.listeners.into_iter().map(|named| Ok((named, next()?)));
+        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        let admin = given.admin.map(|address| Ok::<_, io::Error>((address, next()?))).transpose()?;
+        Ok(Self { socket, listeners, admin })
+    }
+
+    /// The listener of a name and an address as they are configured, if the old process had one.
+    pub(in crate::server) fn listener(&mut self, name: &str, address: SocketAddr) -> Option<OwnedFd> {
+        let place = self.listeners.iter().position(|(given, _)| {
+            // Port 0 is a different one for each: only the name tells them apart.
+            given.address == address && (address.port() != 0 || given.name == name)
+        })?;
+        Some(self.listeners.swap_remove(place).1)
+    }
+
+    /// The admin side's listener, if it is the same one.
+    pub(in crate::server) fn admin(&mut self, address: &str) -> Option<OwnedFd> {
+        self.admin.take_if(|(given, _)| given == address).map(|(_, descriptor)| descriptor)
+    }
+
+    /// Says that this process serves. What it was given and did not take is closed.
+    ///
+    /// # Errors
+    /// When the old process is gone or did not wait so long: then this one must not go on, or two would serve.
+    pub fn ready(self) -> io::Result<()> {
+        wire::send(self.socket.as_fd(), &Word::Ready, &[])
+    }
+
+    /// Says why this process does not start.
+    pub fn failed(&self, why: &str) {
+        let most = MAX_MESSAGE_BYTES / 8;
+        let why = why.chars().take(most).collect();
+        // The old process has given up waiting, at worst; it is told by the end of this one as well.
+        let _ = wire::send(self.socket.as_fd(), &Word::Failed(why), &[]);
+    }
+}
+
+/// The old process sends before it waits.
+const GIVEN_WITHIN: Duration = Duration::from_secs(10);
