@@ -132,7 +132,7 @@ fn clients_on_kept_connections_lose_nothing_and_the_cache_stays_warm() {
             .gateway
             .admin("/metrics")
             .text()
-            .contains("portcullis_upgrades_total{outcome=\"success\"} 0")
+            .contains("portcullis_upgrades_total{result=\"success\"} 0")
     );
 }
 
@@ -185,7 +185,7 @@ fn a_successor_that_does_not_come_up_changes_nothing() {
         assert_eq!(upgraded.gateway.get("/").status, 200, "a new one");
         assert_eq!(upgraded.gateway.admin("/readyz").status, 200, "ready");
     }
-    let failed = upgraded.gateway.metric("portcullis_upgrades_total{outcome=\"failure\"}");
+    let failed = upgraded.gateway.metric("portcullis_upgrades_total{result=\"failure\"}");
     assert!((failed - 4.0).abs() < 0.5, "{failed}");
     upgraded.upgrade();
     assert_eq!(upgraded.gateway.get("/").status, 200, "and one that comes up takes over");
