@@ -5,7 +5,7 @@
 //!   word 8    the epoch: purges that there have been, sealed     read at every miss, written by purges; a cache line of its own
 //!   word 16   slot 0 | slot 1, of equal size: the contents with an even number | with an odd one
 //!
-//!   slot      number | length u32, crc32 u32 | epoch when it was written | retired epoch | bytes, eight to a word ...
+//!   slot      length u32, crc32 u32 | epoch when it was written | retired epoch | bytes, eight to a word ...
 //!   sealed    value, 48 bits | check, 16 bits
 //! ```
 //!
@@ -102,10 +102,10 @@ impl Place {
     fn copy(&self, number: u64) -> Option<Contents> {
         let slot = self.slot(number);
         let (head, rest) = slot.split_first_chunk::<SLOT_HEAD_WORDS>()?;
-        let [found, frame, epoch, retired] = head.each_ref().map(|word| word.load(Relaxed));
+        let [frame, epoch, retired] = head.each_ref().map(|word| word.load(Relaxed));
         let (length, sum) = ((frame >> 32) as usize, frame as u32);
         // What was taken off had been said.
-        let is_sound = found == number && epoch <= MAX_VALUE && retired <= epoch;
+        let is_sound = epoch <= MAX_VALUE && retired <= epoch;
         if !is_sound || length > rest.len() * WORD_BYTES {
             return None;
         }
@@ -174,7 +174,7 @@ impl Contents {
     fn words(&self, number: u64) -> Vec<u64> {
         let frame = (self.bytes.len() as u64) << 32 | u64::from(self.sum(number));
         let mut words = Vec::with_capacity(SLOT_HEAD_WORDS + self.bytes.len().div_ceil(WORD_BYTES));
-        words.extend([number, frame, self.epoch, self.retired]);
+        words.extend([frame, self.epoch, self.retired]);
         words.extend(self.bytes.chunks(WORD_BYTES).map(|bytes| {
             let mut word = [0; WORD_BYTES];
             word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -227,7 +227,7 @@ const WORD_BYTES: usize = 8;
 const NUMBER_AT: usize = 0;
 const EPOCH_AT: usize = 8;
 const SLOTS_AT: usize = 16;
-const SLOT_HEAD_WORDS: usize = 4;
+const SLOT_HEAD_WORDS: usize = 3;
 const VALUE_BITS: u32 = 48;
 /// The largest number that is believed, and half of what there is room for. A thousand purges a second get there in 4400 years.
 const MAX_VALUE: u64 = (1 << (VALUE_BITS - 1)) - 1;
