@@ -2,7 +2,7 @@
 ## make build       the gateway, target/release/portcullis
 ## make test        what a change must pass: format, lints, tests, docs, licences and sources
 ## make test-real   with programs beside us: a browser, an editor's language server, a suite for caches, a load, an image builder, systemd's checker
-## make test-long   the reloads under load, twenty times over, and the cache against its model, thirty times over
+## make test-long   the reloads under load, twenty times over, the cache against its model, thirty times over, and damaged files for ten minutes
 ## make bench       the numbers
 #
 # Each installs what it lacks (apt, as root or by sudo) and says how long it took. Rust itself it does not install.
@@ -80,11 +80,13 @@ test-real:
 	$(BUILD_STATIC)
 	tests/real/run $(STATIC)
 
-# What takes longer than a change should wait: twenty times the reloads; the cache against its model, with sequences that nobody has seen.
+# What takes longer than a change should wait: twenty times the reloads; the cache against its model, with sequences that nobody has seen; files
+# of the shared memory damaged in ways that nobody has seen.
 test-long:
 	@$(MINUTES)
 	.ci/need $(COMPILER) curl:curl wrk:wrk
 	MODEL_SEQUENCES=3000 cargo test --locked --test model
+	DAMAGE_SECONDS=600 cargo test --locked --test shm damage
 	$(BUILD_STATIC)
 	REWRITES=2000 ROTATIONS=400 tests/real/reload_under_load.sh $(STATIC)
 

@@ -95,6 +95,28 @@ impl Churn {
         }
     }
 
+    /// Puts objects that grow side by side, so that each has many runs.
+    pub fn weave(&self, ids: &[Id]) {
+        let mut desk = self.desk();
+        let start = |id: &Id| desk.writer.take(id.head(0).len(), id.head(0).len()).unwrap();
+        let mut drafts: Vec<Draft> = ids.iter().map(start).collect();
+        let mut at = vec![0; ids.len()];
+        let lengths: Vec<usize> = ids.iter().map(|id| id.body_bytes(self.sizes)).collect();
+        while at != lengths {
+            for (index, id) in ids.iter().enumerate() {
+                if at[index] == lengths[index] {
+                    continue;
+                }
+                desk.writer.grow(&mut drafts[index], 1000).unwrap();
+                at[index] = write_body(&drafts[index], id.head(0).len(), *id, at[index], lengths[index]);
+            }
+        }
+        for ((id, draft), bytes) in ids.iter().zip(drafts).zip(lengths) {
+            draft.write(0, &id.head(0));
+            desk.commit(*id, draft, &id.head(0), bytes, id.body_sum(bytes));
+        }
+    }
+
     /// How many objects there are.
     pub fn live(&self) -> usize {
         self.desk().live.len()
@@ -117,7 +139,8 @@ impl Churn {
         what(&mut self.desk().writer)
     }
 
-    fn put(&self, random: &mut Random) {
+    /// Puts one object, of some key.
+    pub fn put(&self, random: &mut Random) {
         let id = Id { key: random.below(self.keys), version: self.arena.next_sequence() };
         let (head, bytes) = (id.head(0), id.body_bytes(self.sizes));
         // Half of them say how long they will be, the others grow.
@@ -169,7 +192,7 @@ impl Churn {
     }
 
     /// Exchanges the head of something, as a 304 does.
-    fn renew(&self, random: &mut Random) {
+    pub fn renew(&self, random: &mut Random) {
         let mut desk = self.desk();
         let key = random.below(self.keys);
         let Some(mut live) = desk.live.get(&key).copied() else { return };

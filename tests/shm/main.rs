@@ -1,6 +1,6 @@
 //! Shared memory between real processes: what a kill leaves, what two of them do at once, and what a file does that somebody damaged.
 //!
-//! The other processes are this program itself, started again (`process`). `FUZZ_SECONDS=600 cargo test --test shm fuzz` damages files for
+//! The other processes are this program itself, started again (`process`). `DAMAGE_SECONDS=600 cargo test --test shm damage` damages files for
 //! so long, each time in other ways (`make test-long` does); without it they are few and always the same.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -8,6 +8,7 @@
 mod churn;
 mod content;
 mod crash;
+mod damage;
 mod first_hit;
 mod overlap;
 mod process;
@@ -21,6 +22,7 @@ fn started() {
     let Some(started) = Started::read() else { return };
     match started.role.as_str() {
         "crash" => crash::child(started),
+        "damage" => damage::child(started),
         "first" => first_hit::child(started),
         "partner" => overlap::partner(started),
         "reader" => overlap::reader(started),

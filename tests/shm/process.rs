@@ -74,10 +74,11 @@ impl Process {
             std::thread::sleep(Duration::from_millis(1));
         };
         socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { child, socket: BufReader::with_capacity(1 << 16, socket) }
     }
 
-    /// The next report. `None`: it is gone.
+    /// The next report. `None`: it is gone, or it has not said a word for so long that it hangs.
     pub fn next(&mut self) -> Option<Report> {
         let mut words = [0; 32];
         self.socket.read_exact(&mut words).ok()?;
@@ -162,6 +163,8 @@ pub fn folder(bytes: usize) -> TempDir {
     if room > 2 * bytes as u64 { tempfile::tempdir_in(MEMORY).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
+/// Far longer than anything takes between two words.
+const PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY: &str = "/dev/shm";
 const KINDS: [Kind; 10] = [
     Kind::Committing,

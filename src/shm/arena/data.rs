@@ -51,6 +51,29 @@ impl Geometry {
         Some(words.iter().take(count).map(|word| Run::of(word.load(Relaxed))).collect())
     }
 
+    /// All runs of a record: those of the object, that of their list, and a head of its own. None where they are not all inside.
+    pub(super) fn all_runs(self, region: &'static Region, record: &Record) -> Vec<Run> {
+        let Some(mut runs) = self.runs(region, record) else { return Vec::new() };
+        if record.run_count.load(Relaxed) == LISTED {
+            runs.extend(record.run(0));
+        }
+        runs.extend(self.separate_head(region, record));
+        runs
+    }
+
+    /// The head of a record, where it does not lie at the beginning of its object any more.
+    pub(super) fn separate_head(self, region: &'static Region, record: &Record) -> Option<Run> {
+        let (start, bytes) = record.head();
+        let first = match usize::from(record.run_count.load(Relaxed)) {
+            0 => return None,
+            count if count <= INLINE_RUNS => record.run(0),
+            _ => self.runs(region, record).and_then(|runs| runs.first().copied()),
+        };
+        let run = Run { start, units: bytes.div_ceil(UNIT as u32) };
+        let is_separate = bytes > 0 && first.is_none_or(|first| first.start != start);
+        (is_separate && self.piece(run).is_some()).then_some(run)
+    }
+
     /// Where a head lies. `None`: not all inside, or longer than any is.
     pub(super) fn head(self, start: u32, bytes: u32) -> Option<Piece> {
         let units = bytes.div_ceil(UNIT as u32);

@@ -17,6 +17,7 @@
 mod attach;
 mod data;
 mod draft;
+mod parts;
 mod pinned;
 mod record;
 mod view;
@@ -29,6 +30,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use attach::{Attached, Survivor};
 pub use draft::Draft;
+pub use parts::Parts;
 pub use pinned::Pinned;
 use record::{Record, SLOTS};
 pub use view::{Seen, View};
@@ -352,12 +354,12 @@ impl Arena {
 
     /// All runs of a record: those of the object, that of their list, and a head of its own.
     fn all_runs(&self, record: &Record) -> Vec<Run> {
-        let Some(mut runs) = self.geometry.runs(self.region, record) else { return Vec::new() };
-        if record.run_count.load(Relaxed) == record::LISTED {
-            runs.extend(record.run(0));
-        }
-        runs.extend(self.separate_head(record));
-        runs
+        self.geometry.all_runs(self.region, record)
+    }
+
+    /// The head of a record, where it does not lie at the beginning of its object any more.
+    fn separate_head(&self, record: &Record) -> Option<Run> {
+        self.geometry.separate_head(self.region, record)
     }
 
     /// Pins a record that its writer knows to be committed.

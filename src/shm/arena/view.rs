@@ -162,14 +162,13 @@ impl View {
         if state.phase() != Phase::Committed || record.sum.load(Relaxed) != record.fixed_sum() {
             return None;
         }
-        let runs = self.geometry.runs(self.region, record)?;
         let (start, bytes) = record.head();
-        let separate = runs.first().is_some_and(|first| first.start != start);
-        let head = Run { start, units: bytes.div_ceil(UNIT as u32) };
-        let mut copy = self.copy(head)?;
-        copy.truncate(bytes as usize);
+        self.geometry.runs(self.region, record)?;
+        self.geometry.head(start, bytes)?;
+        let mut head = self.copy(Run { start, units: bytes.div_ceil(UNIT as u32) })?;
+        head.truncate(bytes as usize);
         let stale_from = record.stale_from.load(SeqCst);
-        let size: usize = runs.iter().map(|run| run.bytes()).sum();
+        let runs = self.geometry.all_runs(self.region, record);
         let seen = Seen {
             record: number,
             primary: record.primary(),
@@ -177,9 +176,9 @@ impl View {
             sequence: record.sequence.load(Relaxed),
             began: record.began.load(Relaxed),
             stale_from: (stale_from != NEVER).then_some(stale_from),
-            head: copy,
+            head,
             body_bytes: record.body_bytes.load(Relaxed) as usize,
-            size: size + if separate { head.bytes() } else { 0 },
+            size: runs.iter().map(|run| run.bytes()).sum(),
             pins: record.pins.iter().map(|pins| usize::from(pins.now())).sum(),
             heat: record.heat.load(Relaxed),
             lane: record.lane.load(Relaxed),
@@ -239,9 +238,7 @@ impl View {
             let pins: usize = record.pins.iter().map(|pins| usize::from(pins.now())).sum();
             sums.pins += pins;
             sums.pinned += u32::from(pins > 0 && phase == Phase::Committed);
-            used.extend(self.geometry.runs(self.region, record).unwrap_or_default());
-            let (start, bytes) = record.head();
-            used.push(Run { start, units: bytes.div_ceil(UNIT as u32) });
+            used.extend(self.geometry.all_runs(self.region, record));
         }
         sums.add_space(used, self.geometry.units);
         sums
@@ -274,7 +271,7 @@ impl Sums {
                 self.longest_free_bytes = self.longest_free_bytes.max(gap);
             }
             let next = run.start.saturating_add(run.units).max(end);
-            // A head that lies in its object is not counted twice.
+            // What two of a damaged file claim is not counted twice.
             self.used_bytes += (next - end.max(run.start.min(next))) as usize * UNIT;
             end = next;
         }

@@ -405,21 +405,6 @@ impl Writer {
     }
 }
 
-impl Arena {
-    /// The head of a record, where it does not lie at the beginning of its object.
-    pub(super) fn separate_head(&self, record: &Record) -> Option<Run> {
-        let (start, bytes) = record.head();
-        let run = Run { start, units: bytes.div_ceil(UNIT as u32) };
-        let first = match usize::from(record.run_count.load(Relaxed)) {
-            0 => return None,
-            count if count <= INLINE_RUNS => record.run(0),
-            _ => self.geometry.runs(self.region, record).and_then(|runs| runs.first().copied()),
-        };
-        let is_separate = bytes > 0 && first.is_none_or(|first| first.start != start);
-        (is_separate && self.geometry.piece(run).is_some()).then_some(run)
-    }
-}
-
 /// Waiting things looked at in one go.
 const LOOKS: usize = 32;
 /// What is gone but for its readers may be this fraction of the data area; with more, nothing new is taken.
