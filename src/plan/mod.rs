@@ -9,6 +9,7 @@ pub mod cases;
 mod conflicts;
 pub mod diff;
 mod files;
+mod fingerprint;
 mod gateway;
 pub mod listeners;
 pub mod matching;

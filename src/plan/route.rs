@@ -7,7 +7,7 @@ use super::files::{Owner, RouteFile};
 use super::owners::{self, Claim, Owners};
 use super::router::{PathPattern, RouteMatch, Router};
 use super::upstreams::{Declared, Entry, UpstreamPlan};
-use super::{Options, Process, Slots, conflicts, matching, schema};
+use super::{Options, Process, Slots, conflicts, fingerprint, matching, schema};
 use crate::config::{Problems, Section, codes};
 use crate::names::{NameError, RouteName, UpstreamName};
 use crate::policy::errors::Errors;
@@ -422,27 +422,16 @@ fn route(
     let metrics = process.metrics.route(draft.name.as_str(), &limit_names);
     Route {
         name: draft.name.clone(),
-        fingerprint: fingerprint(draft),
+        fingerprint: fingerprint::of(
+            draft.section.value(),
+            draft.upstream.map(|entry| entry.section.value()),
+        ),
         chain,
         settings: build.settings,
         upstream: draft.upstream.and_then(|entry| upstreams.get(&entry.name)).cloned(),
         metrics,
         section: draft.section.clone(),
     }
-}
-
-/// A hash of the route and its upstream as written, the same in every process.
-fn fingerprint(draft: &Draft<'_>) -> u64 {
-    let upstream = draft.upstream.map(|entry| entry.section.value());
-    let mut route = draft.section.value().clone();
-    if let Some(written) = route.as_mapping_mut() {
-        // Who may ask how often says nothing about the answer: to change it keeps the cache warm.
-        for key in ["rateLimit", "concurrency"] {
-            written.remove(key);
-        }
-    }
-    let text = serde_yaml::to_string(&(route, upstream)).unwrap_or_default();
-    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(text)
 }
 
 fn lookup(section: &Section, key: &str) -> Option<Section> {
