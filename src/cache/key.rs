@@ -6,14 +6,14 @@
 //! framed bytes too, so even a collision is a miss and never somebody else's answer.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
 use http::Method;
 use pingora_cache::CacheKey;
 use pingora_cache::key::HashBinary;
 use siphasher::sip::SipHasher13;
-use siphasher::sip128::{self, Hasher128};
+use siphasher::sip128;
 
 /// Methods whose answers are kept together. GET and HEAD share one: a HEAD is answered from what a GET stored
 /// (RFC 9111 §4). All other methods have none and are never looked up.
@@ -163,9 +163,7 @@ fn frame(framed: &mut Vec<u8>, part: &[u8]) {
 /// A 128-bit hash, keyed with the store's seeds: equal for all processes that share it, and for those that come after them.
 pub(super) fn hash128(bytes: &[u8]) -> HashBinary {
     let [.., one, other] = seeds();
-    let mut hasher = sip128::SipHasher13::new_with_keys(one, other);
-    hasher.write(bytes);
-    hasher.finish128().as_bytes()
+    wide(bytes, one, other)
 }
 
 fn hash64(bytes: &[u8]) -> u64 {
@@ -176,9 +174,12 @@ fn hash64(bytes: &[u8]) -> u64 {
 /// SipHash-1-3 (Aumasson and Bernstein, 2012): nobody who does not know the seeds can make two keys fall together, and another build
 /// computes the same.
 fn hash(bytes: &[u8], one: u64, other: u64) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(one, other);
-    hasher.write(bytes);
-    hasher.finish()
+    SipHasher13::new_with_keys(one, other).hash(bytes)
+}
+
+/// The same with twice as many bits.
+fn wide(bytes: &[u8], one: u64, other: u64) -> HashBinary {
+    sip128::SipHasher13::new_with_keys(one, other).hash(bytes).as_bytes()
 }
 
 /// The seeds of every hash of this process.
@@ -191,8 +192,11 @@ pub fn adopt(seeds: [u64; 4]) -> bool {
 
 /// The seeds in use; drawn, where no store gave any.
 pub fn seeds() -> [u64; 4] {
-    // Each is drawn by itself: the standard library's hasher is keyed anew every time.
-    *SEEDS.get_or_init(|| std::array::from_fn(|_| RandomState::new().hash_one(0)))
+    *SEEDS.get_or_init(|| {
+        // Keyed from the system's random numbers.
+        let drawn = RandomState::new();
+        [0, 1, 2, 3].map(|number: u64| drawn.hash_one(number))
+    })
 }
 
 /// A name of query parameters, as written in `cache.key.query.ignore`: exact, or with a `*` at its end.
@@ -280,6 +284,33 @@ mod tests {
         query: "city=Ulm",
         headers: &[("accept-language", b"de")],
     };
+
+    #[test]
+    fn every_build_computes_the_same() {
+        // The reference's key, and its result for no bytes.
+        let (one, other) = (0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
+        assert_eq!(hash(b"", one, other).to_le_bytes(), [0xdc, 0xc4, 0x0f, 0x05, 0x58, 0x01, 0xac, 0xab]);
+        assert_eq!(
+            hash(PARTS.key().primary_key(), 1, 2),
+            0x2673_f013_794f_c650,
+            "what is stored would not be found any more"
+        );
+        assert_eq!(
+            u128::from_le_bytes(wide(b"news", 1, 2)),
+            0x7b91_2147_60ae_c66e_1fd8_c2a5_a16e_e69e,
+            "tags and variants"
+        );
+    }
+
+    #[test]
+    fn seeds_are_taken_once() {
+        let key = PARTS.key();
+        let taken = seeds();
+        assert!(adopt(taken), "the same");
+        assert!(!adopt(taken.map(|seed| !seed)), "others");
+        assert_eq!(PARTS.key().primary_bin(), key.primary_bin(), "they stay");
+        assert!(taken.iter().enumerate().all(|(at, seed)| !taken[..at].contains(seed)), "four of them");
+    }
 
     #[test]
     fn every_part_changes_the_key() {
