@@ -24,6 +24,7 @@ use portcullis::cache::directives::Asked;
 use portcullis::cache::freshness::{Policy, RequestFacts, Verdict, judge};
 use portcullis::cache::key::{KeyParts, MethodClass, canonical_query};
 use portcullis::cache::reuse::{Reuse, reuse};
+use portcullis::cache::storage::head::Head;
 use portcullis::cache::storage::{Settings, Store};
 use portcullis::cache::vary::variance;
 
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-const CASES: [&str; 5] = ["judge", "store", "reuse", "reuse asked", "hit"];
+const CASES: [&str; 7] = ["judge", "store", "reuse", "reuse asked", "hit", "head encode", "head read"];
 
 fn table() -> Outcome<()> {
     println!("| case | instructions each |\n|---|---|");
@@ -86,6 +87,11 @@ fn run(case: &str, times: u64) -> Outcome<()> {
             (0..times).try_for_each(|_| bench.reuse(&bench.stored, &Asked::read(black_box(&bench.request))))
         }
         "hit" => (0..times).try_for_each(|_| bench.hit()),
+        "head encode" => (0..times).try_for_each(|_| bench.head().map(|head| drop(black_box(head)))),
+        "head read" => {
+            let bytes = Bytes::copy_from_slice(bench.head()?.as_bytes());
+            (0..times).try_for_each(|_| read(&bytes))
+        }
         _ => Err(format!("no case `{case}`; there are {CASES:?}").into()),
     }
 }
@@ -167,6 +173,11 @@ impl Bench {
         self.reuse(&meta, &Asked::default())
     }
 
+    /// The bytes of a head, as they lie in the store.
+    fn head(&self) -> Outcome<Head> {
+        Head::encode(black_box(PATH.as_bytes()), black_box(&self.stored)).map_err(|_| "too large".into())
+    }
+
     fn key(&self) -> pingora_cache::CacheKey {
         let query = canonical_query(black_box("city=Oslo&units=metric"), &[]);
         KeyParts {
@@ -181,6 +192,12 @@ impl Bench {
         }
         .key()
     }
+}
+
+/// What a hit does with the bytes of a head: checked, and a map of fields made of them.
+fn read(bytes: &Bytes) -> Outcome<()> {
+    drop(black_box(Head::read(black_box(bytes.clone()))?.to_meta(None)));
+    Ok(())
 }
 
 /// The store waits for nothing: its futures are done when they are first asked.

@@ -8,11 +8,12 @@
 //! (`head/names.rs`). The framework's own form costs more than the rest of a hit. Bytes from shared memory are checked like bytes from the
 //! network: what is no head is refused, and nothing that lies in one is believed without a look at what is left (`head/layout.rs`).
 //!
-//! A head never changes; one with another time or number is another head.
+//! A head never changes; one with another time or length is another head.
 
 mod layout;
 mod names;
 
+use std::slice::SliceIndex;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -66,11 +67,11 @@ impl std::error::Error for Malformed {}
 pub struct TooLarge;
 
 impl Head {
-    /// The head of an answer that is to be stored under a framed `key`; `began` says when its fetch began, counted in purges.
+    /// The head of an answer that is to be stored under a framed `key`.
     ///
     /// # Errors
     /// [`TooLarge`].
-    pub fn encode(key: &[u8], meta: &CacheMeta, began: u64) -> Result<Self, TooLarge> {
+    pub fn encode(key: &[u8], meta: &CacheMeta) -> Result<Self, TooLarge> {
         let (header, default) = (meta.response_header(), Terms::default());
         let terms = meta.extensions().get::<Terms>().unwrap_or(&default);
         // Less than the most, so that a length can be added.
@@ -85,7 +86,6 @@ impl Head {
             fresh_until: meta.fresh_until().into(),
             created: meta.created().into(),
             epoch: meta.epoch().into(),
-            began,
             variance: meta.variance(),
             part: terms.part,
             fields: fields.ok_or(TooLarge)?,
@@ -112,12 +112,6 @@ impl Head {
         Ok(Self { bytes, fixed, places })
     }
 
-    /// How long the whole is whose first bytes these are; at most [`MAX_HEAD_BYTES`]. `None` if they begin no head.
-    #[must_use]
-    pub fn length(prefix: &[u8; PREFIX]) -> Option<usize> {
-        layout::length(prefix).ok()
-    }
-
     /// The meta of it; `stale_from` is since when a purge made it stale, if one did. The values of its fields are slices of the head's
     /// bytes and keep these alive.
     #[must_use]
@@ -137,7 +131,7 @@ impl Head {
         }
         let Fixed { validates, never_stale, part, .. } = self.fixed;
         // An answer that said nothing of its terms has none to look for.
-        if validates || never_stale || part.is_some() || !self.places.tags.is_empty() {
+        if validates || never_stale || part.is_some() || !self.places.tags().is_empty() {
             let tags = TagNames::from_framed(self.bytes.slice_ref(self.tags().as_bytes()));
             Terms { validates, never_stale, tags, part }.stamp(&mut meta);
         }
@@ -173,13 +167,7 @@ impl Head {
     /// The framed key that it is stored under.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        self.at(&self.places.key)
-    }
-
-    /// When its fetch began, counted in purges.
-    #[must_use]
-    pub fn began(&self) -> u64 {
-        self.fixed.began
+        self.at(self.places.key())
     }
 
     /// Until when it is fresh; `stale_from` as in [`Self::to_meta`].
@@ -216,7 +204,7 @@ impl Head {
     /// The names by which it can be purged.
     #[must_use]
     pub fn tags(&self) -> TagList<'_> {
-        TagList::new(self.at(&self.places.tags))
+        TagList::new(self.at(self.places.tags()))
     }
 
     /// The lines of `Vary`.
@@ -228,7 +216,7 @@ impl Head {
     #[must_use]
     pub fn content_length(&self) -> Option<usize> {
         // As `exchange::content_length` reads it of a map.
-        str::from_utf8(self.values(names::CONTENT_LENGTH).next()?).ok()?.trim().parse().ok()
+        str::from_utf8(self.values(names::CONTENT_LENGTH).next()?).ok()?.trim_ascii().parse().ok()
     }
 
     /// False if the length differs: then the other head is about another body.
@@ -250,19 +238,6 @@ impl Head {
         })
     }
 
-    /// The same head of a fetch that `began` then.
-    #[must_use]
-    pub fn with_began(&self, began: u64) -> Self {
-        self.rewritten(Fixed { began, ..self.fixed }, |_| ())
-    }
-
-    /// The same head, stale from `instant` on; the windows for serving stale run from there.
-    #[must_use]
-    pub fn expired_at(&self, instant: SystemTime) -> Self {
-        let fresh_until = self.fixed.fresh_until.min(instant.into());
-        self.rewritten(Fixed { fresh_until, ..self.fixed }, |_| ())
-    }
-
     /// The same head after a [`Shift`] of the clock.
     #[must_use]
     pub fn shifted(&self, shift: Shift) -> Self {
@@ -278,7 +253,7 @@ impl Head {
     }
 
     fn rewritten(&self, fixed: Fixed, more: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let fields = self.at(&self.places.fields);
+        let fields = self.at(self.places.fields());
         let spare = fields.len() + LENGTH_FIELD_BYTES;
         let (bytes, places) = layout::write(&fixed, self.key(), self.tags().as_bytes(), spare, |bytes| {
             bytes.extend_from_slice(fields);
@@ -288,7 +263,7 @@ impl Head {
     }
 
     fn fields(&self) -> Fields<'_> {
-        Fields::new(self.at(&self.places.fields))
+        Fields::new(self.at(self.places.fields()))
     }
 
     fn values(&self, wanted: u8) -> impl Iterator<Item = &[u8]> {
@@ -297,8 +272,8 @@ impl Head {
         self.fields().filter_map(is_wanted)
     }
 
-    fn at(&self, place: &std::ops::Range<usize>) -> &[u8] {
-        self.bytes.get(place.clone()).unwrap_or_default()
+    fn at(&self, place: impl SliceIndex<[u8], Output = [u8]>) -> &[u8] {
+        self.bytes.get(place).unwrap_or_default()
     }
 }
 
@@ -311,8 +286,6 @@ impl std::fmt::Debug for Head {
     }
 }
 
-/// The first bytes of a head, by which [`Head::length`] tells the length of the whole.
-pub const PREFIX: usize = 12;
 /// The longest head, with its key and tags. An upstream's head is shorter in all but hostile cases.
 pub const MAX_HEAD_BYTES: usize = 256 * 1024;
 /// The most fields of a head, each line counted.

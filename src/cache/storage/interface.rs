@@ -56,8 +56,10 @@ impl Storage for Store {
     ) -> Result<MissHandler> {
         let slot = Slot::of(key);
         let began = meta.extensions().get::<FillEpoch>().copied().unwrap_or_else(|| self.epoch());
-        let head = Head::encode(key.primary_key(), meta, began.0)
-            .map_err(|_| internal("head larger than the cache takes"))?;
+        let Ok(head) = Head::encode(key.primary_key(), meta) else {
+            self.counts.too_large.fetch_add(1, Relaxed);
+            return Err(internal("head larger than the cache takes"));
+        };
         let declared = head.content_length();
         if declared.is_some_and(|len| len > self.max_object_bytes) {
             self.counts.too_large.fetch_add(1, Relaxed);
@@ -113,7 +115,7 @@ impl Storage for Store {
             return Ok(false);
         }
         let began = meta.extensions().get::<FillEpoch>().copied().unwrap_or_else(|| self.epoch());
-        let Ok(head) = Head::encode(key.primary_key(), meta, began.0) else { return Ok(false) };
+        let Ok(head) = Head::encode(key.primary_key(), meta) else { return Ok(false) };
         let head = head.with_length(pinned.body_bytes());
         if !old.describes_same_body(&head) {
             return Ok(false);

@@ -17,7 +17,7 @@
 mod desk;
 mod fill;
 mod fills;
-mod head;
+pub mod head;
 mod hit;
 mod interface;
 pub mod lanes;

@@ -4,8 +4,8 @@
 //!    0 checksum u32          4 length u32         8 format u8   9 flags u8   10 status u16   all little endian
 //!   12 while revalidate u32 16 if error u32      20 fields u16 22 HTTP version u8            23 zero
 //!   24 key length u32       28 tags length u32
-//!   32 fresh until u64      40 created u64       48 epoch u64  56 began u64
-//!   64 [variance, 16 bytes] [part: first u64, end u64, total u64]      where a flag says so
+//!   32 fresh until u64      40 created u64       48 epoch u64
+//!   56 [variance, 16 bytes] [part: first u64, end u64, total u64]      where a flag says so
 //!      key | tags (`TagList`) | fields: number of the name u8 [0: length u16, name] | length u32, value
 //! ```
 //!
@@ -13,14 +13,14 @@
 //! before or after what a word can say is the first or the last that it can. The checksum finds accidents; against a liar every length is
 //! compared with what is left at each reading.
 
-use std::ops::Range;
+use std::ops::{Range, RangeFrom};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, StatusCode, Version};
 use pingora_cache::key::HashBinary;
 
 use super::names;
-use super::{MAX_FIELDS, MAX_HEAD_BYTES, Malformed, PREFIX};
+use super::{MAX_FIELDS, MAX_HEAD_BYTES, Malformed};
 use crate::cache::parts::Part;
 use crate::cache::purge::tag_list::TagList;
 
@@ -36,7 +36,6 @@ pub(super) struct Fixed {
     pub(super) fresh_until: Instant,
     pub(super) created: Instant,
     pub(super) epoch: Instant,
-    pub(super) began: u64,
     pub(super) variance: Option<HashBinary>,
     pub(super) part: Option<Part>,
     pub(super) fields: u16,
@@ -60,32 +59,49 @@ impl From<Instant> for SystemTime {
     }
 }
 
-/// Where the parts of variable length lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the parts of variable length begin. Each ends where the next one begins, the last with the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Places {
-    pub(super) key: Range<usize>,
-    pub(super) tags: Range<usize>,
-    pub(super) fields: Range<usize>,
+    key: u32,
+    tags: u32,
+    fields: u32,
 }
 
-/// The length that the first bytes of a head tell, if they can be the first bytes of one.
-pub(super) fn length(prefix: &[u8; PREFIX]) -> Result<usize, Malformed> {
-    let [_, _, _, _, a, b, c, d, format, ..] = *prefix;
-    if format != FORMAT {
-        return Err(Malformed::Format(format));
+impl Places {
+    /// Of parts that follow each other from `begin` on.
+    fn new(begin: usize, key: usize, tags: usize) -> Self {
+        // No head is as long as a word can say.
+        let at = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Self { key: at(begin), tags: at(begin + key), fields: at(begin + key + tags) }
     }
-    let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).map_err(|_| Malformed::Length)?;
-    let is_possible = (FIXED_BYTES..=MAX_HEAD_BYTES).contains(&length);
-    if is_possible { Ok(length) } else { Err(Malformed::Length) }
+
+    pub(super) fn key(self) -> Range<usize> {
+        self.key as usize..self.tags as usize
+    }
+
+    pub(super) fn tags(self) -> Range<usize> {
+        self.tags as usize..self.fields as usize
+    }
+
+    pub(super) fn fields(self) -> RangeFrom<usize> {
+        self.fields as usize..
+    }
 }
 
 /// Reads and checks all of it, but for what values and names of fields consist of.
 pub(super) fn read(bytes: &[u8]) -> Result<(Fixed, Places), Malformed> {
-    if length(bytes.first_chunk().ok_or(Malformed::Length)?)? != bytes.len() {
+    let mut rest = Rest(bytes);
+    let (Some(sum), summed, Some(length), Some(format)) = (rest.u32(), rest.0, rest.length(), rest.u8())
+    else {
+        return Err(Malformed::Length);
+    };
+    if format != FORMAT {
+        return Err(Malformed::Format(format));
+    }
+    if length != bytes.len() || length > MAX_HEAD_BYTES {
         return Err(Malformed::Length);
     }
-    let (sum, summed) = bytes.split_first_chunk::<SUM_BYTES>().ok_or(Malformed::Length)?;
-    if u32::from_le_bytes(*sum) != crc32fast::hash(summed) {
+    if sum != crc32fast::hash(summed) {
         return Err(Malformed::Checksum);
     }
     parse(bytes).ok_or(Malformed::Content)
@@ -98,19 +114,15 @@ fn parse(bytes: &[u8]) -> Option<(Fixed, Places)> {
     let (fields, version, _zero) = (rest.u16()?, version_of(rest.u8()?)?, rest.u8()?);
     let (key, tags) = (rest.length()?, rest.length()?);
     let (fresh_until, created, epoch) = (Instant(rest.u64()?), Instant(rest.u64()?), Instant(rest.u64()?));
-    let began = rest.u64()?;
     let variance = if flags & HAS_VARIANCE == 0 { None } else { Some(*rest.chunk()?) };
     let part = if flags & HAS_PART == 0 {
         None
     } else {
         Some(Part { first: rest.u64()?, end: rest.u64()?, total: rest.u64()? })
     };
-    let key_at = bytes.len() - rest.0.len();
+    let places = Places::new(bytes.len() - rest.0.len(), key, tags);
     rest.take(key)?;
-    let tags_at = bytes.len() - rest.0.len();
     let are_tags = TagList::new(rest.take(tags)?).check();
-    let fields_at = bytes.len() - rest.0.len();
-    let places = Places { key: key_at..tags_at, tags: tags_at..fields_at, fields: fields_at..bytes.len() };
     let mut walk = Fields::new(rest.0);
     let is_whole = walk.by_ref().count() == usize::from(fields) && walk.is_at_end();
     let fixed = Fixed {
@@ -123,7 +135,6 @@ fn parse(bytes: &[u8]) -> Option<(Fixed, Places)> {
         fresh_until,
         created,
         epoch,
-        began,
         variance,
         part,
         fields,
@@ -142,12 +153,10 @@ pub(super) fn write(
 ) -> (Vec<u8>, Places) {
     let mut bytes = Vec::with_capacity(MOST_FIXED_BYTES + key.len() + tags.len() + spare);
     write_fixed(&mut bytes, fixed, key.len(), tags.len());
-    let begin = bytes.len();
+    let places = Places::new(bytes.len(), key.len(), tags.len());
     bytes.extend_from_slice(key);
     bytes.extend_from_slice(tags);
-    let (key, tags) = (begin..begin + key.len(), begin + key.len()..bytes.len());
     fields(&mut bytes);
-    let places = Places { key, fields: tags.end..bytes.len(), tags };
     let length = word(bytes.len());
     if let Some(place) = bytes.get_mut(LENGTH_AT) {
         place.copy_from_slice(&length);
@@ -175,9 +184,8 @@ fn write_fixed(bytes: &mut Vec<u8>, fixed: &Fixed, key: usize, tags: usize) {
     bytes.extend_from_slice(&[number_of(fixed.version), 0]);
     bytes.extend_from_slice(&word(key));
     bytes.extend_from_slice(&word(tags));
-    let times = [fixed.fresh_until, fixed.created, fixed.epoch];
-    for number in times.map(|Instant(nanos)| nanos).into_iter().chain([fixed.began]) {
-        bytes.extend_from_slice(&number.to_le_bytes());
+    for Instant(nanos) in [fixed.fresh_until, fixed.created, fixed.epoch] {
+        bytes.extend_from_slice(&nanos.to_le_bytes());
     }
     if let Some(hash) = &fixed.variance {
         bytes.extend_from_slice(hash);
@@ -301,7 +309,7 @@ const SUM_BYTES: usize = 4;
 const LENGTH_AT: Range<usize> = SUM_BYTES..8;
 const FLAGS_AT: usize = 9;
 /// Up to where all heads have the same parts.
-pub(super) const FIXED_BYTES: usize = 64;
+const FIXED_BYTES: usize = 56;
 const MOST_FIXED_BYTES: usize = FIXED_BYTES + 16 + 24;
 /// The number that stands before a name that has none.
 const SPELLED: u8 = 0;

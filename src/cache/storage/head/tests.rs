@@ -21,7 +21,7 @@ fn meta_of(status: u16, fields: &[(&'static str, &str)]) -> CacheMeta {
 }
 
 fn head_of(status: u16, fields: &[(&'static str, &str)]) -> Head {
-    Head::encode(KEY, &meta_of(status, fields), 7).unwrap()
+    Head::encode(KEY, &meta_of(status, fields)).unwrap()
 }
 
 /// One with everything that a head can have.
@@ -34,7 +34,7 @@ fn full() -> Head {
     let part = Some(Part { first: 1, end: 3, total: 5 });
     let tags = ["news", "größe"].iter().collect();
     Terms { validates: true, never_stale: true, tags, part }.stamp(&mut meta);
-    Head::encode(KEY, &meta, 7).unwrap()
+    Head::encode(KEY, &meta).unwrap()
 }
 
 fn read(bytes: &[u8]) -> Result<Head, Malformed> {
@@ -52,7 +52,7 @@ fn summed(mut bytes: Vec<u8>) -> Vec<u8> {
 fn use_all(head: &Head) -> usize {
     let meta = head.to_meta(Some(at(5)));
     let shift = Shift { since: at(1), now: at(2), passed: Duration::from_secs(u64::MAX) };
-    let others = [head.with_length(5), head.with_began(5), head.expired_at(at(1)), head.shifted(shift)];
+    let others = [head.with_length(5), head.shifted(shift)];
     let lines = head.vary_lines().count()
         + head.tags().into_iter().count()
         + head.content_length().unwrap_or_default();
@@ -79,9 +79,9 @@ fn assert_same(meta: &CacheMeta, expected: &CacheMeta) {
 
 #[test]
 fn the_bytes_of_a_head_stay_what_they_are() {
-    let expected = "5ab6caf5c2000000010fc8000300000004000000040002000c0000000f000000\
-        00204aa9d10100000010a5d4e800000000282e8cd10000000700000000000000";
-    let hex: String = full().as_bytes().iter().take(64).map(|byte| format!("{byte:02x}")).collect();
+    let expected = "b39e5adfba000000010fc8000300000004000000040002000c0000000f000000\
+        00204aa9d10100000010a5d4e800000000282e8cd1000000";
+    let hex: String = full().as_bytes().iter().take(56).map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, expected, "files that older versions wrote are read by this one");
 }
 
@@ -89,14 +89,13 @@ fn the_bytes_of_a_head_stay_what_they_are() {
 fn what_a_head_says_is_found_without_a_map() {
     let head = full();
     let read = read(head.as_bytes()).unwrap();
-    assert_eq!((read.key(), read.began(), read.status()), (KEY, 7, 200));
+    assert_eq!((read.key(), read.status()), (KEY, 200));
     assert_eq!((read.created(), read.epoch(), read.variance()), (at(1_000), at(900), Some([9; 16])));
     assert_eq!(read.tags().into_iter().collect::<Vec<_>>(), ["news", "größe"]);
     assert_eq!(read.vary_lines().collect::<Vec<_>>(), [b"accept"]);
     assert_eq!((read.fresh_until(None), read.fresh_until(Some(at(5)))), (at(2_000), at(5)));
     assert_eq!(read.fresh_until(Some(at(5_000))), at(2_000), "no purge makes it fresher");
     assert_eq!(read.content_length(), None);
-    assert_eq!(Head::length(read.as_bytes().first_chunk().unwrap()), Some(read.as_bytes().len()));
 }
 
 #[test]
@@ -158,39 +157,28 @@ fn a_lie_about_a_length_is_refused() {
 }
 
 #[test]
-fn the_first_bytes_tell_a_length_only_within_bounds() {
-    let prefix = |length: usize, format: u8| {
-        let [a, b, c, d] = (length as u32).to_le_bytes();
-        Head::length(&[0, 0, 0, 0, a, b, c, d, format, 0, 0, 0])
-    };
-    assert_eq!((prefix(64, 1), prefix(MAX_HEAD_BYTES, 1)), (Some(64), Some(MAX_HEAD_BYTES)));
-    assert_eq!((prefix(63, 1), prefix(MAX_HEAD_BYTES + 1, 1)), (None, None), "too short, too long");
-    assert_eq!(prefix(64, 2), None, "another format");
-}
-
-#[test]
 fn a_head_that_is_too_large_is_not_made() {
     let mut meta = meta_of(200, &[]);
-    let room = MAX_HEAD_BYTES - LENGTH_FIELD_BYTES - Head::encode(KEY, &meta, 7).unwrap().as_bytes().len();
+    let room = MAX_HEAD_BYTES - LENGTH_FIELD_BYTES - Head::encode(KEY, &meta).unwrap().as_bytes().len();
     let fill = |meta: &mut CacheMeta, length: usize| {
         meta.response_header_mut().insert_header("x-of-nobody", "v".repeat(length)).unwrap();
     };
     let frames = 1 + 2 + "x-of-nobody".len() + 4;
     fill(&mut meta, room - frames);
-    let largest = Head::encode(KEY, &meta, 7).unwrap().with_length(usize::MAX);
+    let largest = Head::encode(KEY, &meta).unwrap().with_length(usize::MAX);
     assert_eq!((largest.as_bytes().len(), read(largest.as_bytes()).is_ok()), (MAX_HEAD_BYTES, true));
     fill(&mut meta, room - frames + 1);
-    assert_eq!(Head::encode(KEY, &meta, 7).err(), Some(TooLarge), "one byte more");
+    assert_eq!(Head::encode(KEY, &meta).err(), Some(TooLarge), "one byte more");
 }
 
 #[test]
 fn a_head_of_too_many_fields_is_not_made() {
     let mut meta = meta_of(200, &[]);
     (1..MAX_FIELDS).for_each(|_| assert!(meta.response_header_mut().append_header("link", "x").is_ok()));
-    let most = Head::encode(KEY, &meta, 7).unwrap().with_length(5);
+    let most = Head::encode(KEY, &meta).unwrap().with_length(5);
     assert_eq!(read(most.as_bytes()).unwrap().to_meta(None).headers().len(), usize::from(MAX_FIELDS));
     meta.response_header_mut().append_header("link", "x").unwrap();
-    assert_eq!(Head::encode(KEY, &meta, 7).err(), Some(TooLarge), "no room for the length");
+    assert_eq!(Head::encode(KEY, &meta).err(), Some(TooLarge), "no room for the length");
 }
 
 #[test]
@@ -209,22 +197,15 @@ fn a_length_is_added_where_none_is_said_and_one_may_be() {
 #[test]
 fn heads_of_one_body_say_the_same_length() {
     let of = |length: &str| head_of(200, &[("etag", "\"a\""), ("content-length", length)]);
-    assert!(of("5").describes_same_body(&of("5").with_began(8)));
+    assert!(of("5").describes_same_body(&of("5")));
     assert!(!of("5").describes_same_body(&of("6")));
     assert!(!of("5").describes_same_body(&head_of(200, &[])));
     assert_eq!((of(" 5 ").content_length(), of("-5").content_length()), (Some(5), None));
 }
 
 #[test]
-fn another_time_or_number_changes_nothing_else() {
+fn after_a_shift_of_the_clock_nothing_but_the_times_is_another() {
     let head = full();
-    let meta = |head: &Head| read(head.as_bytes()).unwrap().to_meta(None);
-    let began = head.with_began(8);
-    assert_eq!(began.began(), 8);
-    assert_same(&meta(&began), &meta(&head));
-    let expired = head.expired_at(at(1_500));
-    assert_same(&meta(&expired), &head.to_meta(Some(at(1_500))));
-    assert_eq!(head.expired_at(at(5_000)).as_bytes(), head.as_bytes(), "it was stale before");
     let shift = Shift { since: at(1_000), now: at(1_010), passed: Duration::from_secs(100) };
     let shifted = head.shifted(shift);
     assert_eq!((shifted.created(), shifted.epoch()), (at(910), at(810)), "it stood still for ten seconds");
@@ -296,11 +277,11 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn every_meta_comes_back(meta in a_meta(), key in prop::collection::vec(any::<u8>(), 0..60), began in any::<u64>()) {
-        let made = Head::encode(&key, &meta, began).unwrap();
+    fn every_meta_comes_back(meta in a_meta(), key in prop::collection::vec(any::<u8>(), 0..60)) {
+        let made = Head::encode(&key, &meta).unwrap();
         let head = read(made.as_bytes()).unwrap();
-        prop_assert_eq!((head.fixed, &head.places), (made.fixed, &made.places), "read as it was made");
-        prop_assert_eq!((head.key(), head.began()), (&key[..], began));
+        prop_assert_eq!((head.fixed, head.places), (made.fixed, made.places), "read as it was made");
+        prop_assert_eq!(head.key(), &key[..]);
         assert_same(&head.to_meta(None), &meta);
         let vary: Vec<_> = meta.headers().get_all(http::header::VARY).iter().map(HeaderValue::as_bytes).collect();
         prop_assert_eq!(head.vary_lines().collect::<Vec<_>>(), vary);
@@ -309,7 +290,7 @@ proptest! {
 
     #[test]
     fn any_bytes_with_their_length_and_checksum_are_survived(
-        mut bytes in prop::collection::vec(prop_oneof![0..4u8, any::<u8>()], 64..200),
+        mut bytes in prop::collection::vec(prop_oneof![0..4u8, any::<u8>()], 9..200),
     ) {
         let length = bytes.len() as u32;
         bytes[4..8].copy_from_slice(&length.to_le_bytes());
