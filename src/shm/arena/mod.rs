@@ -546,4 +546,6 @@ const SLOT_LOCK: u8 = 8;
 #[cfg(test)]
 mod corrupt_tests;
 #[cfg(test)]
+mod layout_tests;
+#[cfg(test)]
 mod tests;
