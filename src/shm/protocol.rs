@@ -14,9 +14,10 @@
 //! belongs to the generation that it pinned, because that is part of the state.
 //!
 //! **A chain is a hint.** Links are single words that only the writer changes. Each record is checked by key and state, so a link that leads
-//! astray costs a miss and no more; a reader that sees a record change under it begins again.
+//! astray costs a miss and no more; a reader that sees a record change under it, or finds nothing and met one that is dead, begins again. So
+//! an object that is replaced is found at every moment, the old one or the new one.
 //!
-//! The functions are generic over the words so that a model checker can run them on its own.
+//! The functions are generic over the words so that a model checker can run them on its own (`models`).
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
@@ -177,21 +178,24 @@ pub(super) fn find(chains: &impl Chains) -> Option<(u32, State)> {
 enum Walk {
     Found(u32, State),
     End,
-    /// A record changed under the reader, so what is behind it may belong to another chain.
+    /// A record changed under the reader, so what is behind it may belong to another chain, and what it looks for may be in front.
     Astray,
 }
 
 fn walk(chains: &impl Chains) -> Walk {
     let mut at = chains.first().load();
+    // What is dead was alive when its link was read, so what has taken its place stands further in front.
+    let mut met_dead = false;
     for _ in 0..MAX_CHAIN {
         if at == NONE {
-            return Walk::End;
+            return if met_dead { Walk::Astray } else { Walk::End };
         }
         let (Some(state), Some(next)) = (chains.state(at), chains.next(at)) else { return Walk::End };
         let seen = State(state.load());
         if seen.phase() == Phase::Committed && chains.is_it(at) {
             return Walk::Found(at, seen);
         }
+        met_dead |= seen.phase() != Phase::Committed;
         let behind = next.load();
         if state.load() != seen.0 {
             return Walk::Astray;
@@ -232,3 +236,6 @@ pub(super) const MAX_PINS: u16 = u16::MAX - 4096;
 pub(super) const MAX_CHAIN: usize = 1024;
 /// How often a reader begins again.
 const MAX_RETRIES: usize = 8;
+
+#[cfg(test)]
+mod models;
