@@ -58,7 +58,7 @@ pub fn open(path: &Path, bytes: usize, records: u32) -> &'static Arena {
 
 /// The body of a key, as far as it lies together.
 pub fn body_of(arena: &'static Arena, key: u64) -> Option<Bytes> {
-    arena.find(wide(key), 0)?.body(0, usize::MAX)
+    arena.find(wide(key), 0)?.into_body(0, usize::MAX)
 }
 
 impl Store for Ours {

@@ -178,7 +178,8 @@ pub fn start(settings: Settings) -> House {
     let (stop, stopped) = watch::channel(false);
     let bound = bind(settings).expect("a free port");
     let address = bound.local_addr();
-    let serving = tokio::spawn(bound.serve(app, Arc::clone(&record) as Arc<dyn Watch>, stopped, Arc::default()));
+    let serving =
+        tokio::spawn(bound.serve(app, Arc::clone(&record) as Arc<dyn Watch>, stopped, Arc::default()));
     House { address, record, release, begun, logged, stop, serving }
 }
 

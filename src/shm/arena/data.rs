@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows whether it may be read or written: the callers say why it may.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::record::{INLINE_RUNS, LISTED, Record};
@@ -44,11 +45,15 @@ impl Geometry {
         if count != LISTED {
             return (0..usize::from(count)).map(|index| record.run(index)).collect();
         }
-        let list = record.run(0).filter(|list| list.units == LIST_UNITS)?;
-        let words = region.words(self.piece(list)?.at, MAX_RUNS + 1);
-        let (count, words) = words.split_first()?;
-        let count = usize::try_from(count.load(Relaxed)).ok().filter(|count| *count <= MAX_RUNS)?;
-        Some(words.iter().take(count).map(|word| Run::of(word.load(Relaxed))).collect())
+        Some(self.list(region, record)?.iter().map(|word| Run::of(word.load(Relaxed))).collect())
+    }
+
+    /// The list of the runs of a record that has one.
+    fn list(self, region: &'static Region, record: &Record) -> Option<&'static [AtomicU64]> {
+        let is_listed = record.run_count.load(Relaxed) == LISTED;
+        let list = record.run(0).filter(|list| is_listed && list.units == LIST_UNITS)?;
+        let (count, words) = region.words(self.piece(list)?.at, MAX_RUNS + 1).split_first()?;
+        words.get(..usize::try_from(count.load(Relaxed)).ok()?)
     }
 
     /// All runs of a record: those of the object, that of their list, and a head of its own. None where they are not all inside.
@@ -93,7 +98,8 @@ impl Arena {
         if usize::from(count) <= INLINE_RUNS {
             return (0..usize::from(count)).find_map(|index| each(record.run(index)?));
         }
-        self.geometry.runs(self.region, record)?.into_iter().find_map(each)
+        let words = self.geometry.list(self.region, record)?;
+        words.iter().find_map(|word| each(Run::of(word.load(Relaxed))))
     }
 
     /// From a position of an object to the end of the run that it lies in.

@@ -78,6 +78,16 @@ impl Pinned {
         self.stretch(place.body_at.load(Relaxed) as usize + from, length)
     }
 
+    /// The same, for who needs nothing else of it: the bytes take over the pin.
+    #[must_use]
+    pub fn into_body(self, from: usize, until: usize) -> Option<Bytes> {
+        let place = self.place();
+        let length = until.min(self.body_bytes()).checked_sub(from).filter(|length| *length > 0)?;
+        let piece = self.arena.piece_at(place, place.body_at.load(Relaxed) as usize + from)?;
+        let piece = Piece { length: piece.length.min(length), ..piece };
+        Some(Bytes::from_owner(Stretch { pinned: self, piece }))
+    }
+
     /// Bytes of it that are complete, wherever they belong.
     pub(super) fn stretch(&self, position: usize, length: usize) -> Option<Bytes> {
         let piece = self.arena.piece_at(self.place(), position)?;

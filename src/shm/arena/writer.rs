@@ -287,28 +287,32 @@ impl Writer {
         let record = self.record(number);
         let seen = State(record.state.load(SeqCst));
         record.state.store(seen.in_phase(Phase::Dying).0, SeqCst);
-        self.waiting_units += self.units_of(record);
-        self.ended.insert(number);
-        if !self.try_free(Waiting::Object(number)) {
-            self.waiting.push_back(Waiting::Object(number));
+        match self.free_object(number, record) {
+            Ok(_) => {}
+            Err(units) => self.wait_for(number, units),
         }
+    }
+
+    /// Frees an object with all its units, or says how many they are.
+    fn free_object(&mut self, number: u32, record: &Record) -> Result<u32, u32> {
+        let runs = self.arena.all_runs(record);
+        let units = runs.iter().map(|run| run.units).sum();
+        if !protocol::free(&record.state, &record.pins, State(record.state.load(SeqCst))) {
+            return Err(units);
+        }
+        for run in runs {
+            self.buddy.give(run.start, run.units);
+        }
+        self.free.insert(number);
+        Ok(units)
     }
 
     fn try_free(&mut self, waiting: Waiting) -> bool {
         match waiting {
             Waiting::Object(number) => {
-                let record = self.record(number);
-                let runs = self.arena.all_runs(record);
-                let units: u32 = runs.iter().map(|run| run.units).sum();
-                if !protocol::free(&record.state, &record.pins, State(record.state.load(SeqCst))) {
-                    return false;
-                }
-                for run in runs {
-                    self.buddy.give(run.start, run.units);
-                }
+                let Ok(units) = self.free_object(number, self.record(number)) else { return false };
                 self.waiting_units = self.waiting_units.saturating_sub(units);
                 self.ended.remove(number);
-                self.free.insert(number);
                 true
             }
             Waiting::Head { record, state, run } => {
@@ -322,10 +326,6 @@ impl Writer {
                 true
             }
         }
-    }
-
-    fn units_of(&self, record: &Record) -> u32 {
-        self.arena.all_runs(record).iter().map(|run| run.units).sum()
     }
 
     /// The head, where it does not lie at the beginning of the object any more.
