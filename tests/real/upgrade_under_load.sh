@@ -24,7 +24,10 @@ end() {
 trap end EXIT
 mkdir "$work/conf"
 
-"$binary" demo-vendor --address 127.0.0.1:0 >"$work/vendor" 2>"$work/vendor.log" &
+key="key-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+echo "$key" >"$work/vendor-keys"
+printf %s "$key" >"$work/secret"
+"$binary" demo-vendor --address 127.0.0.1:0 --keys "$work/vendor-keys" >"$work/vendor" 2>"$work/vendor.log" &
 children+=($!)
 until_true "$patience" test -s "$work/vendor" || { echo 'the vendor does not start:'; cat "$work/vendor.log"; exit 1; }
 vendor=$(<"$work/vendor")
@@ -39,10 +42,13 @@ admin: { address: "127.0.0.1:$admin" }
 accessLog: { file: $work/access.log }
 upgrade: { socket: $work/private/upgrade.sock, timeout: 20s }
 cache: { file: $memory/cache, size: 16MiB }
+secrets:
+  vendor-key: { file: $work/secret }
 upstreams:
   vendor:
     url: http://$vendor/v2
     allowPrivate: true
+    credential: { apiKey: { in: header, name: X-Api-Key, secret: vendor-key } }
 routes:
   - name: bytes
     match: { path: { exact: /api/bytes } }
