@@ -65,13 +65,15 @@ pub async fn run(
     mut successor: Option<Successor>,
 ) -> Result<(), StartError> {
     match start(config, started, &mut successor).await {
-        Ok(running) => {
+        Ok(mut running) => {
             if let Some(successor) = successor {
-                running.state.shared.process.metrics.process().upgrade(true);
                 // From here on the old process leaves.
                 successor.ready().map_err(|why| {
-                    StartError::System(format!("the process that was to be taken over is gone: {why}"))
+                    StartError::System(format!("the process that was to be taken over does not leave: {why}"))
                 })?;
+                running.state.shared.process.metrics.process().upgrade(true);
+                tracing::info!("taken over from the old process");
+                running.open();
             }
             running.run().await;
             Ok(())
@@ -89,9 +91,19 @@ pub async fn run(
 struct Running {
     state: Arc<State>,
     signals: shutdown::EndSignals,
+    /// What is bound and does not accept yet.
+    doors: Option<Doors>,
     listeners: JoinSet<()>,
     admin: Option<AdminTask>,
     upgrades: Option<tokio::task::JoinHandle<u32>>,
+}
+
+/// All that a process accepts on. A successor opens it when the old process lets it.
+struct Doors {
+    listeners: Vec<(Listener, listen::Bound)>,
+    closing: tokio::sync::watch::Receiver<bool>,
+    admin: Option<admin::Bound>,
+    upgrades: Option<(Giver, upgrade::Control)>,
 }
 
 /// The admin side, and what keeps the file of its socket.
@@ -140,35 +152,62 @@ async fn start(
     state.register_metrics();
     state.note_loaded(SystemTime::now());
     let giver = giver(config, started, &state, &listeners, &bound, admin.as_ref()).map_err(system)?;
-
-    let mut running = JoinSet::new();
-    for (listener, bound) in listeners.into_iter().zip(bound) {
+    for (listener, bound) in listeners.iter().zip(&bound) {
         println!("listening {} {}", listener.name, bound.local_addr());
-        let metrics = shared.process.metrics.listener(listener.name.as_str());
-        let gateway = Gateway { shared: shared.clone(), metrics: metrics.clone(), listener };
-        let app = Arc::new(pingora_proxy::http_proxy(&Arc::new(framework_settings()), gateway));
-        let watch = Arc::new(watch::Watch::new(metrics));
-        running.spawn(bound.serve(app, watch, closing.clone(), state.lingers.clone()));
     }
-    let admin = admin.map(|admin| {
+    if let Some(admin) = &admin {
         println!("admin {}", admin.describe());
-        let file = admin.share().ok().and_then(|(_, file)| file);
-        AdminTask { task: tokio::spawn(admin.serve(state.clone())), file }
-    });
+    }
+    let who = if successor.is_some() { upgrade::Who::Successor } else { upgrade::Who::First };
+    let upgrades = giver.map(|giver| bind_upgrades(giver, &state, who)).transpose()?;
+    let listeners = listeners.into_iter().zip(bound).collect();
+    let doors = Some(Doors { listeners, closing, admin, upgrades });
+    let mut running = Running {
+        state: state.clone(),
+        signals,
+        doors,
+        listeners: JoinSet::new(),
+        admin: None,
+        upgrades: None,
+    };
+    if who == upgrade::Who::First {
+        running.open();
+    }
     tokio::spawn(memory::keep_storing(zone));
     tokio::spawn(zone.keep_swept());
     state.warm_up().await;
     tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());
-    // Last of all: it takes the place of the one that an old process listens on.
-    let who = if successor.is_some() { upgrade::Who::Successor } else { upgrade::Who::First };
-    let upgrades = giver.map(|giver| upgrades(giver, &state, who)).transpose()?;
     println!("ready config {}", state.summary());
     // Without a supervisor there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    Ok(Running { state, signals, listeners: running, admin, upgrades })
+    Ok(running)
 }
 
 impl Running {
+    /// Begins to accept.
+    fn open(&mut self) {
+        let Some(doors) = self.doors.take() else { return };
+        let shared = &self.state.shared;
+        for (listener, bound) in doors.listeners {
+            let metrics = shared.process.metrics.listener(listener.name.as_str());
+            let gateway = Gateway { shared: shared.clone(), metrics: metrics.clone(), listener };
+            let app = Arc::new(pingora_proxy::http_proxy(&Arc::new(framework_settings()), gateway));
+            let watch = Arc::new(watch::Watch::new(metrics));
+            let (closing, lingers) = (doors.closing.clone(), self.state.lingers.clone());
+            self.listeners.spawn(bound.serve(app, watch, closing, lingers));
+        }
+        self.admin = doors.admin.map(|admin| {
+            let file = admin.share().ok().and_then(|(_, file)| file);
+            AdminTask { task: tokio::spawn(admin.serve(self.state.clone())), file }
+        });
+        self.upgrades = doors.upgrades.map(|(giver, mut control)| {
+            if let Err(error) = control.take_place() {
+                tracing::error!(%error, "the socket for upgrades is not in its place: none can be asked for");
+            }
+            tokio::spawn(upgrades(giver, control, self.state.clone()))
+        });
+    }
+
     /// Serves until its end, and drains.
     async fn run(mut self) {
         let successor = async {
@@ -269,48 +308,50 @@ fn giver(
     Ok(Some(Giver { config, started, timeout: upgrade.timeout, listeners: shared, admin }))
 }
 
-/// Answers those who ask for an upgrade, one at a time, until one has come about.
-fn upgrades(
+fn bind_upgrades(
     giver: Giver,
-    state: &Arc<State>,
+    state: &State,
     who: upgrade::Who,
-) -> Result<tokio::task::JoinHandle<u32>, StartError> {
+) -> Result<(Giver, upgrade::Control), StartError> {
     let plan = state.shared.plan.load();
-    let Some(upgrade) = &plan.upgrade else { return Err(StartError::System("no socket".into())) };
+    let upgrade = plan.upgrade.as_ref().expect("a giver is made where an upgrade can be asked for");
     let control = upgrade::bind(&upgrade.socket, who).map_err(StartError::System)?;
-    let metrics = state.shared.process.metrics.clone();
+    Ok((giver, control))
+}
+
+/// Answers those who ask for an upgrade, one at a time, until one has come about. Returns the number of the successor.
+async fn upgrades(giver: Giver, control: upgrade::Control, state: Arc<State>) -> u32 {
     let giver = Arc::new(giver);
-    Ok(tokio::spawn(async move {
-        loop {
-            let ask = control.next().await;
-            tracing::info!(binary = %ask.request.binary.display(), "an upgrade is asked for");
-            let (giving, request) = (giver.clone(), ask.request.clone());
-            let mut given = tokio::task::spawn_blocking(move || giving.give(&request));
-            let given = loop {
-                tokio::select! {
-                    given = &mut given => break given,
-                    other = control.next() => {
-                        let why = "an upgrade is under way already".into();
-                        other.answer(&Outcome::Refused { why }).await;
-                    }
-                }
-            };
-            let outcome =
-                given.unwrap_or_else(|_| Outcome::Refused { why: "the hand-over itself failed".into() });
-            match &outcome {
-                Outcome::Done { pid, .. } => {
-                    let pid = *pid;
-                    ask.answer(&outcome).await;
-                    return pid;
-                }
-                Outcome::Refused { why } => {
-                    metrics.process().upgrade(false);
-                    tracing::error!(%why, "the upgrade failed; this process serves on");
-                    ask.answer(&outcome).await;
+    loop {
+        let ask = control.next().await;
+        tracing::info!(binary = %ask.request.binary.display(), "an upgrade is asked for");
+        let (giving, request, asked) = (giver.clone(), ask.request.clone(), state.clone());
+        let give = move || giving.give(&request, || asked.is_ready());
+        let mut given = tokio::task::spawn_blocking(give);
+        let given = loop {
+            tokio::select! {
+                given = &mut given => break given,
+                other = control.next() => {
+                    let why = "an upgrade is under way already".into();
+                    other.answer(&Outcome::Refused { why }).await;
                 }
             }
+        };
+        let outcome =
+            given.unwrap_or_else(|_| Outcome::Refused { why: "the hand-over itself failed".into() });
+        match &outcome {
+            Outcome::Done { pid, .. } => {
+                let pid = *pid;
+                ask.answer(&outcome).await;
+                return pid;
+            }
+            Outcome::Refused { why } => {
+                state.shared.process.metrics.process().upgrade(false);
+                tracing::error!(%why, "the upgrade failed; this process serves on");
+                ask.answer(&outcome).await;
+            }
         }
-    }))
+    }
 }
 
 fn sink(sink: &AccessLogSink) -> Sink {

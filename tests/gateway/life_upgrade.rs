@@ -192,6 +192,27 @@ fn a_successor_that_does_not_come_up_changes_nothing() {
 }
 
 #[test]
+fn a_process_that_drains_is_not_upgraded() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| {
+        Reply::Steps(vec![(held.clone(), crate::harness::response_bytes(200, &[], b"ended"))])
+    });
+    let mut upgraded = Upgraded::start(Setup::new(), &(yaml(&origin, &[]) + UPGRADE));
+    let mut client = begin(&upgraded.gateway, "/app/slow");
+    wait_active(&upgraded.gateway, 1);
+    upgraded.gateway.signal("TERM");
+    let socket = upgraded.gateway.directory().join("private/upgrade.sock");
+    eventually!(!socket.exists(), "nobody can ask any more");
+    let (code, _, stderr) = upgraded.ask(&[]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no running gateway answers"), "{stderr}");
+    gate.open();
+    assert_eq!(client.read("GET").text(), "ended");
+    assert!(upgraded.gateway.wait().success());
+}
+
+#[test]
 fn one_upgrade_at_a_time() {
     let upgraded = Upgraded::start(Setup::new(), &format!("{HEAD}{HELLO}{UPGRADE}").replace("20s", "5s"));
     let waits = upgraded.gateway.directory().join("waits");

@@ -17,6 +17,8 @@ use super::{Outcome, Request};
 pub(in crate::server) struct Control {
     listener: UnixListener,
     path: PathBuf,
+    /// Where the file is until it takes its place.
+    beside: Option<PathBuf>,
     /// Which file it is: another process may have put its own there since.
     file: (u64, u64),
 }
@@ -26,7 +28,7 @@ pub(in crate::server) struct Control {
 pub(in crate::server) enum Who {
     /// A process that was started by itself: the place must be nobody's.
     First,
-    /// One that takes over: the old process loses it.
+    /// One that takes over: the old process loses it, at [`Control::take_place`].
     Successor,
 }
 
@@ -61,14 +63,18 @@ fn try_bind(path: &Path, who: Who) -> io::Result<Control> {
             "another gateway answers there; name another socket",
         ));
     }
-    // Made beside it and renamed, so that there is always one that answers.
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    // Made beside it and renamed, so that there is always one that answers. A successor that was stopped may have left its own.
+    let beside = path.with_extension("new");
     let _ = std::fs::remove_file(&beside);
     let listener = UnixListener::bind(&beside)?;
     std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
     let about = std::fs::metadata(&beside)?;
-    std::fs::rename(&beside, path)?;
-    Ok(Control { listener, path: path.into(), file: (about.dev(), about.ino()) })
+    let file = (about.dev(), about.ino());
+    let mut control = Control { listener, path: path.into(), beside: Some(beside), file };
+    if who == Who::First {
+        control.take_place()?;
+    }
+    Ok(control)
 }
 
 /// A request that waits for its answer.
@@ -90,6 +96,14 @@ impl Ask {
 }
 
 impl Control {
+    /// Puts the socket where it is looked for.
+    pub(in crate::server) fn take_place(&mut self) -> io::Result<()> {
+        if let Some(beside) = self.beside.take() {
+            std::fs::rename(beside, &self.path)?;
+        }
+        Ok(())
+    }
+
     /// The next request of somebody who may ask.
     pub(in crate::server) async fn next(&self) -> Ask {
         loop {
@@ -100,7 +114,7 @@ impl Control {
             };
             let ours = rustix::process::geteuid().as_raw();
             let may = stream.peer_cred().is_ok_and(|peer| peer.uid() == ours || peer.uid() == 0);
-            if let Some(ask) = read(stream).await.filter(|_| may) {
+            if may && let Some(ask) = read(stream).await {
                 return ask;
             }
         }
@@ -125,6 +139,9 @@ async fn read(mut stream: UnixStream) -> Option<Ask> {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            let _ = std::fs::remove_file(beside);
+        }
         let is_ours =
             std::fs::metadata(&self.path).is_ok_and(|about| (about.dev(), about.ino()) == self.file);
         if is_ours {
@@ -146,7 +163,9 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Outcome, String> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).map_err(told)?;
     if answer.is_empty() {
-        return Err("the running gateway hung up: it obeys its own user and root, and nobody else".into());
+        return Err(
+            "the running gateway hung up: it was told to stop, or you are neither its user nor root".into()
+        );
     }
     serde_json::from_str(&answer).map_err(|_| format!("the running gateway answered `{}`", answer.trim()))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::wire::{self, Given, Named, Word};
+use super::wire::{self, Given, Named, Permit, Word};
 use super::{Outcome, Request, Started};
 
 /// What there is to give.
@@ -23,15 +23,16 @@ pub(in crate::server) struct Giver {
 }
 
 impl Giver {
-    /// Starts the successor and waits until it is ready. Blocks. Nothing of this process has changed when it returns.
-    pub(in crate::server) fn give(&self, request: &Request) -> Outcome {
-        match self.try_give(request) {
+    /// Starts the successor, waits until it is ready, and lets it serve where this process may leave by then. Blocks. Nothing of this
+    /// process has changed when it returns.
+    pub(in crate::server) fn give(&self, request: &Request, may_leave: impl Fn() -> bool) -> Outcome {
+        match self.try_give(request, may_leave) {
             Ok(pid) => Outcome::Done { pid, old: std::process::id() },
             Err(why) => Outcome::Refused { why },
         }
     }
 
-    fn try_give(&self, request: &Request) -> Result<u32, String> {
+    fn try_give(&self, request: &Request, may_leave: impl Fn() -> bool) -> Result<u32, String> {
         let told = |why: io::Error| format!("`{}` cannot be started: {why}", request.binary.display());
         let (ours, theirs) = wire::pair().map_err(told)?;
         let mut child = self.start(request, theirs).map_err(told)?;
@@ -42,7 +43,18 @@ impl Giver {
         };
         let word = word.or_else(|why| if is_gone(&why) { Ok(None) } else { Err(why) });
         match word {
-            Ok(Some(Word::Ready)) => Ok(child.id()),
+            Ok(Some(Word::Ready)) if !may_leave() => {
+                drop(ours);
+                end(&mut child);
+                Err("this process was told to stop; its successor was stopped as well".into())
+            }
+            Ok(Some(Word::Ready)) => match wire::send(ours.as_fd(), &Permit::Serve, &[]) {
+                Ok(()) => Ok(child.id()),
+                Err(why) => {
+                    end(&mut child);
+                    Err(format!("the successor ended when it was ready: {why}"))
+                }
+            },
             Ok(Some(Word::Failed(why))) => {
                 end(&mut child);
                 Err(format!("the successor does not start:\n{}", why.trim_end()))

@@ -4,12 +4,14 @@
 //!   portcullis upgrade ──▶ control socket ──▶ old process ──starts──▶ successor, with a socket as its stdin
 //!                                                 │  descriptors of all listeners ──▶ │
 //!                                                 │                                   │ configuration, secrets, cache, names: a whole start
-//!                                                 │ ◀── ready, or why not ────────────┘
+//!                                                 │ ◀── ready, or why not ────────────┤
+//!                                                 │ ── serve ───────────────────────▶ │ accepts; its control socket takes the old one's place
 //!                              ready: stops accepting, gives up the cache's lease, tells the supervisor, drains, leaves
 //!                              not:   serves on, as if nothing had been asked
 //! ```
 //!
-//! Nothing of the old process changes before the successor is ready. Both hold the same listening sockets, so no connection is lost
+//! Nothing of the old process changes before the successor is ready, and the successor accepts nothing before it is told to: one that is
+//! given up has begun nothing. Both hold the same listening sockets, so no connection is lost
 //! between them. The successor is a child of the old process: a supervisor that tracks the service finds it where it looks.
 //!
 //! In a container the first process cannot leave without its container: there a new container takes its place, and finds the cache in
@@ -24,7 +26,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use control::{Ask, ask};
-pub(super) use control::{Who, bind};
+pub(super) use control::{Control, Who, bind};
 pub(super) use give::Giver;
 pub use take::Successor;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use super::wire::{self, Given, MAX_MESSAGE_BYTES, Named, Word};
+use super::wire::{self, Given, MAX_MESSAGE_BYTES, Named, Permit, Word};
 
 /// A process that was started to take over from another.
 #[derive(Debug)]
@@ -47,12 +47,16 @@ impl Successor {
         self.admin.take_if(|(given, _)| given == address).map(|(_, descriptor)| descriptor)
     }
 
-    /// Says that this process serves. What it was given and did not take is closed.
+    /// Says that this process can serve, and waits for leave to do so. What it was given and did not take is closed.
     ///
     /// # Errors
-    /// When the old process is gone or did not wait so long: then this one must not go on, or two would serve.
+    /// When the old process is gone, drains or did not wait so long: then this one must not serve.
     pub fn ready(self) -> io::Result<()> {
-        wire::send(self.socket.as_fd(), &Word::Ready, &[])
+        wire::send(self.socket.as_fd(), &Word::Ready, &[])?;
+        match wire::receive(&self.socket, PERMITTED_WITHIN)? {
+            Some((Permit::Serve, _)) => Ok(()),
+            None => Err(io::Error::other("it did not wait for this one")),
+        }
     }
 
     /// Says why this process does not start.
@@ -66,3 +70,5 @@ impl Successor {
 
 /// The old process sends before it waits.
 const GIVEN_WITHIN: Duration = Duration::from_secs(10);
+/// The old process waits for nothing else than this one's word.
+const PERMITTED_WITHIN: Duration = Duration::from_secs(10);

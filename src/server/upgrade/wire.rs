@@ -38,6 +38,14 @@ pub(super) enum Word {
     Failed(String),
 }
 
+/// What the old process answers to [`Word::Ready`]. Before it, a successor accepts nothing: one that has been given up must not have
+/// begun what nobody ends.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Permit {
+    Serve,
+}
+
 /// Two ends that keep messages whole. Neither is inherited but by who is given it.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC;
