@@ -15,7 +15,8 @@ fn every_field_of_a_record_stands_where_the_document_says() {
             (stringify!($field), offset_of!(Record, $field), bytes)
         }};
     }
-    let rows: [(&str, usize, fn(&Record) -> usize); 18] = [
+    type Row = (&'static str, usize, fn(&Record) -> usize);
+    let rows: [Row; 18] = [
         row!(state),
         row!(primary),
         row!(variance),

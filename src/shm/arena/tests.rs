@@ -169,6 +169,18 @@ fn a_draft_grows_and_gives_back_what_it_does_not_need() {
 }
 
 #[test]
+fn objects_a_little_longer_than_a_block_leave_nothing_unused() {
+    let (arena, _) = Arena::open(&Settings { records: 1024, ..SETTINGS }).unwrap();
+    let mut writer = attach(arena).writer;
+    // Each is 16 units and one.
+    let body = body_of(1, 16 * UNIT);
+    let full = (0..1024).find_map(|n| put(arena, &mut writer, n, b"head", &body).err());
+    assert_eq!(full, Some(Full::Units));
+    assert!(writer.free_bytes() < arena.data_bytes() / 100, "{} bytes are of no use", writer.free_bytes());
+    assert_eq!(get(arena, 5).unwrap().1, body, "in two pieces");
+}
+
+#[test]
 fn a_new_head_takes_the_place_of_the_old_one() {
     let (arena, mut writer) = private();
     let all = writer.free_bytes();

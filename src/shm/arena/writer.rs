@@ -363,16 +363,17 @@ impl Writer {
         let Ok(mut left) = u32::try_from(bytes.div_ceil(UNIT)) else { return false };
         let least = (left / if left < SMALL_UNITS { FEW } else { MANY }).max(1);
         let mut first = u32::try_from(together.div_ceil(UNIT)).unwrap_or(u32::MAX).max(1);
+        let mut wanted = without_tail(left, first);
         while left > 0 {
             let longest = self.buddy.longest_run();
-            let units = left.min(longest);
+            let units = wanted.min(longest);
             if units < least.max(first).min(left) || runs.len() >= MAX_RUNS {
                 return false;
             }
             let Some(start) = self.buddy.take(units) else { return false };
             runs.push(Run { start, units });
             left -= units;
-            first = 1;
+            (wanted, first) = (left, 1);
         }
         true
     }
@@ -405,11 +406,21 @@ impl Writer {
     }
 }
 
+/// What to take of so many units in one run: all, or the largest block in them where little is behind it. Rounding that up would halve a block
+/// of twice the size, of which what is left is too short for the next of the kind.
+fn without_tail(units: u32, least: u32) -> u32 {
+    let Some(block) = units.checked_ilog2().map(|order| 1 << order) else { return units };
+    let tail = units - block;
+    if tail <= block / TAIL && block >= least { block } else { units }
+}
+
 /// Waiting things looked at in one go.
 const LOOKS: usize = 32;
 /// What is gone but for its readers may be this fraction of the data area; with more, nothing new is taken.
 const PINNED_SHARE: u32 = 8;
 /// Objects below this (64 KiB) have at most [`FEW`] runs, others [`MANY`]: each is a write to the client of its own.
 const SMALL_UNITS: u32 = 1024;
+/// A tail of a run is up to this fraction of it.
+const TAIL: u32 = 8;
 const FEW: u32 = 4;
 const MANY: u32 = 32;
