@@ -72,3 +72,35 @@ impl Successor {
 const GIVEN_WITHIN: Duration = Duration::from_secs(10);
 /// The old process waits for nothing else than this one's word.
 const PERMITTED_WITHIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn successor() -> (Successor, OwnedFd) {
+        let (socket, old) = wire::pair().unwrap();
+        (Successor { socket, listeners: Vec::new(), admin: None }, old)
+    }
+
+    #[test]
+    fn it_serves_when_the_old_process_lets_it() {
+        let (successor, old) = successor();
+        wire::send(old.as_fd(), &wire::Permit::Serve, &[]).unwrap();
+        successor.ready().unwrap();
+        let word = wire::receive::<Word>(&old, Duration::from_secs(5)).unwrap().map(|(word, _)| word);
+        assert!(matches!(word, Some(Word::Ready)), "and has said that it can");
+    }
+
+    #[test]
+    fn it_does_not_serve_when_the_old_process_has_given_up() {
+        let (one, old) = successor();
+        let waits = std::thread::spawn(move || one.ready());
+        let word = wire::receive::<Word>(&old, Duration::from_secs(5)).unwrap().map(|(word, _)| word);
+        assert!(matches!(word, Some(Word::Ready)));
+        drop(old);
+        assert!(waits.join().unwrap().is_err(), "closed after its word");
+        let (two, old) = successor();
+        drop(old);
+        assert!(two.ready().is_err(), "closed before it");
+    }
+}
