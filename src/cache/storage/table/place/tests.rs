@@ -117,3 +117,17 @@ fn a_table_grows_with_the_store_between_two_bounds() {
     let sizes = [0, 512 * 1024, MIB, 25 * MIB, 64 * MIB, 4096 * MIB].map(bytes_for);
     assert_eq!(sizes, [8192, 8192, 8192, 204_800, 524_288, 524_288]);
 }
+
+#[test]
+fn the_document_says_where_what_lies() {
+    let document = include_str!("../../../../../docs/shm-layout.md");
+    for text in [
+        format!("| {} | the number of the contents", NUMBER_AT * WORD_BYTES),
+        format!("| {} | the epoch, sealed", EPOCH_AT * WORD_BYTES),
+        format!("| {} | slot 0: the contents with an even number", SLOTS_AT * WORD_BYTES),
+        format!("| {} | the bytes", SLOT_HEAD_WORDS * WORD_BYTES),
+        format!("a value of {VALUE_BITS} bits, and above it a check of {}", 64 - VALUE_BITS),
+    ] {
+        assert!(document.contains(&text), "docs/shm-layout.md does not say `{text}`");
+    }
+}
