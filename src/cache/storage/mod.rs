@@ -226,6 +226,7 @@ impl Store {
         }
         self.counts.survived.store(took.survived as u64, Relaxed);
         self.counts.unsound.store(took.unsound as u64, Relaxed);
+        self.table.begin_storing();
         *self.desk.lock() = Some(desk);
         self.writes.store(true, Release);
         Ok(Some(took))

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A ban stays for a while after the sweep, for fetches that began before it and are still on their way. What comes later still
-//! is not stored: nobody could say any more whether it was meant. Only the process that stores sweeps.
+//! is not stored: nobody could say any more whether it was meant. Only the process that stores sweeps, and takes bans off the table.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -66,7 +66,7 @@ impl Store {
                     while self.step(&mut sweep) {
                         tokio::task::yield_now().await;
                     }
-                    swept = sweep.last();
+                    swept = self.swept(&sweep).unwrap_or(swept);
                 }
                 () = tokio::time::sleep(due.unwrap_or(KEPT)), if due.is_some() => {
                     self.table.retire(swept, SystemTime::now() - KEPT);
@@ -79,7 +79,12 @@ impl Store {
     pub(super) fn sweep(&'static self) -> u64 {
         let Some(mut sweep) = self.begin_sweep() else { return 0 };
         while self.step(&mut sweep) {}
-        sweep.last()
+        self.swept(&sweep).unwrap_or_default()
+    }
+
+    /// The last ban that a sweep which is through has applied. `None`: the lease went meanwhile, and it has applied nothing since.
+    fn swept(&self, sweep: &Sweep) -> Option<u64> {
+        self.is_writer().then(|| sweep.last())
     }
 
     /// Applies the bans now and takes them off the table.
@@ -89,9 +94,10 @@ impl Store {
     }
 
     fn begin_sweep(&self) -> Option<Sweep> {
-        if self.is_writer() {
-            self.table.mend(SystemTime::now());
+        if !self.is_writer() {
+            return None;
         }
+        self.table.mend(SystemTime::now());
         let bans = Arc::clone(self.table.bans()?.bans()?);
         self.counts.sweeps.fetch_add(1, Relaxed);
         // What begins or ends behind its back is judged by the same bans: they are on the table until it is through.

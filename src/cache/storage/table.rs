@@ -14,7 +14,7 @@ mod place;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
@@ -37,6 +37,8 @@ pub(super) struct Table {
     copy: ArcSwap<Decoded>,
     /// The word under which no ban is in force; 0, which is none, while there are some.
     quiet: AtomicU64,
+    /// The epoch when this process began to store.
+    since: AtomicU64,
     /// The last epoch that this process knows of.
     known: AtomicU64,
     /// How often the table could not be read.
@@ -125,6 +127,7 @@ impl Table {
             writing: Mutex::new(()),
             reading: Mutex::new(()),
             quiet: AtomicU64::new(0),
+            since: AtomicU64::new(0),
             known: AtomicU64::new(0),
             times_lost: AtomicU64::new(0),
             asked: Notify::new(),
@@ -174,7 +177,15 @@ impl Table {
     /// The same of one that is about to come in, with those that are off the table.
     pub(super) fn effect_on_new(&self, object: &Object<'_>) -> Effect {
         let copy = self.present();
-        if object.began < copy.retired { Effect::Gone } else { copy.effect(object) }
+        let since = copy.retired.max(self.since.load(SeqCst));
+        if object.began < since { Effect::Gone } else { copy.effect(object) }
+    }
+
+    /// This process stores from now on. What it asked for before, and before a purge, does not come in: the process that stored then may have
+    /// carried that purge out without a ban. And there may be bans that nobody has applied yet.
+    pub(super) fn begin_storing(&self) {
+        self.since.store(self.epoch(), SeqCst);
+        self.asked.notify_one();
     }
 
     /// How many purges there have been: what a fetch that begins now is stamped with.

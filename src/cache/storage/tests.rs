@@ -2,6 +2,7 @@
 
 mod model;
 mod purges;
+mod two;
 
 use std::time::Duration;
 

@@ -23,22 +23,22 @@ fn parts<'a>(route: &'a str, path: &'a str, headers: &'a [(&'a str, &'a [u8])]) 
     }
 }
 
-fn at(path: &str) -> CacheKey {
+pub(super) fn at(path: &str) -> CacheKey {
     parts("r", path, &[]).key()
 }
 
-fn url(path: &str) -> UrlHash {
+pub(super) fn url(path: &str) -> UrlHash {
     UrlHash::of("https", "app.example", path, "")
 }
 
-fn tagged(names: &[&str]) -> CacheMeta {
+pub(super) fn tagged(names: &[&str]) -> CacheMeta {
     let mut meta = meta(&[]);
     let tags = names.iter().map(|name| Box::from(*name)).collect();
     Terms { tags, ..Terms::default() }.stamp(&mut meta);
     meta
 }
 
-fn tag(name: &str) -> Scope {
+pub(super) fn tag(name: &str) -> Scope {
     Scope::Tag(Tag { name: name.into(), origin: None })
 }
 
