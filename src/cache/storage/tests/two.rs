@@ -66,7 +66,7 @@ async fn a_ban_of_one_process_is_swept_by_the_other() {
     assert_eq!(two.are_there("/a").await, (false, false), "seen by a look-up");
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!((two.old.stats().entries, two.old.stats().swept), (0, 1));
-    tasks.map(|task| task.abort());
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(start_paused = true)]
