@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench arena                  everything; 2 minutes, 1.2 GB of memory
 //! cargo bench --bench arena -- --rounds N    each figure is the least and the median of so many
+//! cargo bench --bench arena -- --rounds N --kib SIZE      bodies of this size alone
 //! ```
 //!
 //! CPU time of the thread (`CLOCK_THREAD_CPUTIME_ID`), or of the process where two threads work. What is done and what came out:
@@ -25,22 +26,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let rounds = match arguments.as_slice() {
-        [] => Some(5),
-        ["--rounds", count] => count.parse().ok().filter(|count| *count > 0),
-        _ => None,
+    let number = |text: &str| text.parse().ok().filter(|number: &usize| *number > 0);
+    let (rounds, kib) = match arguments.as_slice() {
+        [] => (Some(5), None),
+        ["--rounds", rounds] => (number(rounds), None),
+        ["--rounds", rounds, "--kib", kib] => (number(rounds).filter(|_| number(kib).is_some()), number(kib)),
+        _ => (None, None),
     };
     let Some(rounds) = rounds else {
-        eprintln!("arena [--rounds N]");
+        eprintln!("arena [--rounds N [--kib N]]");
         return ExitCode::FAILURE;
     };
+    let sizes = kib.map_or(vec![1 << 10, 16 << 10, 256 << 10], |kib| vec![kib << 10]);
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
     println!(
         "CPU ns per operation, least and median of {rounds} rounds; keys by Zipf {ZIPF}, {CAPACITY} bytes\n"
     );
     println!("| size | store | get | put | 2 threads, 90/10 |");
     println!("|---|---|---|---|---|");
-    for size in [1 << 10, 16 << 10, 256 << 10] {
+    for size in sizes {
         let records = u32::try_from(CAPACITY / size).expect("small");
         // One after the other, so that no two of them are in memory at once.
         let path = folder.path().join("a");
