@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -116,7 +117,10 @@ impl Region {
             },
         };
         match Self::read(file, path, Some(spec)).map_err(|why| OpenError::System(path.into(), why))? {
-            Ok(region) => Ok(Opened { region: leak(region), how: How::Found }),
+            Ok(region) => {
+                reserve(&region.file, path, spec.bytes)?;
+                Ok(Opened { region: leak(region), how: How::Found })
+            }
             Err(why) => Self::replace(path, spec, why, begin),
         }
     }
@@ -467,10 +471,14 @@ fn open_safely(path: &Path, access: Access) -> Result<Option<File>, OpenError> {
     Ok(Some(file.into()))
 }
 
-/// Takes the space of the whole file now.
+/// Takes the space of the whole file now, as far as the file has it not yet: one that was copied may have holes.
 fn reserve(file: &File, path: &Path, bytes: usize) -> Result<(), OpenError> {
     let system = |why: io::Error| OpenError::System(path.into(), why);
-    let needed = bytes as u64;
+    let had = file.metadata().map_err(system)?.blocks().saturating_mul(512);
+    let needed = (bytes as u64).saturating_sub(had);
+    if needed == 0 {
+        return Ok(());
+    }
     let no_space = |free, bound| OpenError::NoSpace { path: path.into(), needed, free, bound };
     let fs = rustix::fs::fstatvfs(file).map_err(|why| system(why.into()))?;
     let free = fs.f_bavail.saturating_mul(fs.f_frsize);
@@ -481,11 +489,11 @@ fn reserve(file: &File, path: &Path, bytes: usize) -> Result<(), OpenError> {
     if let Some(free) = free_of_group().filter(|free| *free < needed) {
         return Err(no_space(free, Bound::Group));
     }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, needed) {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes as u64) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::NOSPC | rustix::io::Errno::NOMEM) => Err(no_space(free, mount())),
         // A file system that cannot reserve: at least it is as long as it should be.
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(needed).map_err(system),
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes as u64).map_err(system),
         Err(why) => Err(system(why.into())),
     }
 }

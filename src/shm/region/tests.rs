@@ -1,4 +1,4 @@
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
@@ -147,6 +147,21 @@ fn a_view_reads_without_a_trace() {
     assert_eq!(view.words(HEADER_BYTES, 1)[0].load(SeqCst), 7);
     let other = Region::view(&path, MAGIC, 2).unwrap().unwrap().unwrap_err();
     assert_eq!(other, SetAside::OtherLayout);
+}
+
+#[test]
+fn a_file_with_holes_has_its_space_when_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("x"), folder.path().join("y"));
+    open(&path);
+    // As a copy that leaves out what is zero.
+    let page = std::fs::read(&path).unwrap();
+    let sparse = File::options().write(true).create_new(true).mode(0o600).open(&copy).unwrap();
+    sparse.write_all_at(&page[..HEADER_BYTES], 0).unwrap();
+    sparse.set_len(BYTES as u64).unwrap();
+    assert!(sparse.metadata().unwrap().blocks() * 512 < BYTES as u64, "it has a hole");
+    assert!(matches!(open(&copy).how, How::Found));
+    assert!(sparse.metadata().unwrap().blocks() * 512 >= BYTES as u64, "no page can be missing later");
 }
 
 #[test]
