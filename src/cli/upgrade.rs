@@ -10,13 +10,13 @@ use crate::server::upgrade::{Outcome, Request, ask};
 /// What `upgrade` takes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration file of the running gateway: its `upgrade.socket` is asked, and the new process reads it
+    /// The configuration of the running gateway: it is asked on its `upgrade.socket`, and the new process reads it anew
     #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: Option<PathBuf>,
-    /// The socket to ask, where the file does not say it
+    /// Ask on this socket, whatever the file says
     #[arg(long, value_name = "FILE")]
     socket: Option<PathBuf>,
-    /// The program to start; this one if not given
+    /// The program to start, as the running gateway sees it; this one if not given
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
@@ -32,11 +32,31 @@ pub fn upgrade(arguments: &Arguments) -> u8 {
             return EXIT_USAGE;
         }
     };
-    let Some(socket) = arguments.socket.clone().or_else(|| socket_of(config.as_deref()?)) else {
-        eprintln!(
-            "error: which gateway? name its socket with `--socket`, or a configuration with `upgrade: {{ socket: ... }}` with `--config`"
-        );
-        return EXIT_USAGE;
+    let socket = match (&arguments.socket, config.as_deref()) {
+        (Some(socket), _) => socket.clone(),
+        (None, Some(config)) => match socket_of(config) {
+            Ok(Some(socket)) => socket,
+            Ok(None) => {
+                eprintln!(
+                    "error: `{}` has no `upgrade: {{ socket: ... }}`: a gateway that was started with it cannot be asked",
+                    config.display()
+                );
+                return EXIT_USAGE;
+            }
+            Err(report) => {
+                eprint!("{report}");
+                eprintln!(
+                    "error: the configuration is refused; the running gateway was not asked and serves on"
+                );
+                return EXIT_FINDINGS;
+            }
+        },
+        (None, None) => {
+            eprintln!(
+                "error: which gateway? name its configuration with `--config`, or its socket with `--socket`"
+            );
+            return EXIT_USAGE;
+        }
     };
     let binary = match arguments.binary.clone().map_or_else(std::env::current_exe, std::fs::canonicalize) {
         Ok(binary) => binary,
@@ -62,10 +82,11 @@ pub fn upgrade(arguments: &Arguments) -> u8 {
     }
 }
 
-/// Where the running gateway listens, as its file says. What is wrong with the file is the new process's to tell.
-fn socket_of(config: &Path) -> Option<PathBuf> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+/// Where the running gateway listens, as its file says. Secrets and certificates are the new process's to look for.
+fn socket_of(config: &Path) -> Result<Option<PathBuf>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| format!("error: no runtime: {why}\n"))?;
     let _entered = runtime.enter();
-    let (plan, _) = Load::assumed(config, &Process::new()).ok()?;
-    Some(plan.upgrade?.socket)
+    let (plan, _) = Load::assumed(config, &Process::new()).map_err(|report| report.human())?;
+    Ok(plan.upgrade.map(|upgrade| upgrade.socket))
 }

@@ -106,7 +106,10 @@ pub fn adopt(address: &AdminAddress, socket: OwnedFd) -> Result<Bound, String> {
             let listener = std::os::unix::net::UnixListener::from(socket);
             listener.set_nonblocking(true).map_err(told)?;
             let listener = UnixListener::from_std(listener).map_err(told)?;
-            Ok(Bound::Unix(listener, SocketFile::new(path)))
+            let file = SocketFile::new(path);
+            // Still the other process's: this one may fail to start.
+            file.kept.store(true, Ordering::Release);
+            Ok(Bound::Unix(listener, file))
         }
     }
 }
@@ -165,6 +168,9 @@ impl Bound {
     pub async fn serve(self, state: Arc<State>) {
         let reach = self.reach();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        if let Self::Unix(_, file) = &self {
+            file.kept.store(false, Ordering::Release);
+        }
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let accepted: std::io::Result<Box<dyn Io>> = match &self {

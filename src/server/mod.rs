@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 pub use explain::{explain, outcome};
 pub use state::{Load, State};
-use upgrade::{Giver, Outcome};
+use upgrade::{End, Giver, Outcome};
 pub use upgrade::{Started, Successor};
 
 use crate::config::Sources;
@@ -64,16 +64,21 @@ pub async fn run(
     started: Started,
     mut successor: Option<Successor>,
 ) -> Result<(), StartError> {
+    let is_first = successor.is_none();
     match start(config, started, &mut successor).await {
         Ok(mut running) => {
             if let Some(successor) = successor {
-                // From here on the old process leaves.
-                successor.ready().map_err(|why| {
+                let may = successor.ready().map_err(|why| {
                     StartError::System(format!("the process that was to be taken over does not leave: {why}"))
                 })?;
                 running.state.shared.process.metrics.process().upgrade(true);
                 tracing::info!("taken over from the old process");
                 running.open();
+                may.serves();
+            }
+            if is_first {
+                // Without a supervisor there is nobody to tell. Of a successor, the process that it believes tells it.
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             }
             running.run().await;
             Ok(())
@@ -95,7 +100,13 @@ struct Running {
     doors: Option<Doors>,
     listeners: JoinSet<()>,
     admin: Option<AdminTask>,
-    upgrades: Option<tokio::task::JoinHandle<u32>>,
+    upgrades: Option<Upgrades>,
+}
+
+/// Who answers those who ask for an upgrade, until one has come about: then it tells the successor's number.
+struct Upgrades {
+    task: tokio::task::JoinHandle<u32>,
+    end: Arc<End>,
 }
 
 /// All that a process accepts on. A successor opens it when the old process lets it.
@@ -178,8 +189,6 @@ async fn start(
     state.warm_up().await;
     tokio::spawn(reload::Watch::begin(state.clone(), sources, content).map_err(system)?.run());
     println!("ready config {}", state.summary());
-    // Without a supervisor there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Ok(running)
 }
 
@@ -204,7 +213,8 @@ impl Running {
             if let Err(error) = control.take_place() {
                 tracing::error!(%error, "the socket for upgrades is not in its place: none can be asked for");
             }
-            tokio::spawn(upgrades(giver, control, self.state.clone()))
+            let end = giver.end.clone();
+            Upgrades { task: tokio::spawn(upgrades(giver, control, self.state.clone())), end }
         });
     }
 
@@ -212,7 +222,7 @@ impl Running {
     async fn run(mut self) {
         let successor = async {
             match &mut self.upgrades {
-                Some(upgrades) => upgrades.await.ok(),
+                Some(upgrades) => (&mut upgrades.task).await.ok(),
                 None => std::future::pending().await,
             }
         };
@@ -223,11 +233,15 @@ impl Running {
             }
             Some(pid) = successor => Some(pid),
         };
+        let left_to = match (left_to, &mut self.upgrades) {
+            (None, Some(upgrades)) if upgrades.end.by_signal() => (&mut upgrades.task).await.ok(),
+            (left_to, _) => left_to,
+        };
         let whole = match left_to {
             None => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
                 if let Some(upgrades) = &self.upgrades {
-                    upgrades.abort();
+                    upgrades.task.abort();
                 }
                 shutdown::drain(&self.state, &mut self.signals, &mut self.listeners).await
             }
@@ -305,7 +319,8 @@ fn giver(
             Ok::<_, std::io::Error>((admin::name(&as_written.address), bound.share()?.0))
         })
         .transpose()?;
-    Ok(Some(Giver { config, started, timeout: upgrade.timeout, listeners: shared, admin }))
+    let end = Arc::default();
+    Ok(Some(Giver { config, started, timeout: upgrade.timeout, listeners: shared, admin, end }))
 }
 
 fn bind_upgrades(
@@ -325,9 +340,8 @@ async fn upgrades(giver: Giver, control: upgrade::Control, state: Arc<State>) ->
     loop {
         let ask = control.next().await;
         tracing::info!(binary = %ask.request.binary.display(), "an upgrade is asked for");
-        let (giving, request, asked) = (giver.clone(), ask.request.clone(), state.clone());
-        let give = move || giving.give(&request, || asked.is_ready());
-        let mut given = tokio::task::spawn_blocking(give);
+        let (giving, request) = (giver.clone(), ask.request.clone());
+        let mut given = tokio::task::spawn_blocking(move || giving.give(&request));
         let given = loop {
             tokio::select! {
                 given = &mut given => break given,

@@ -50,22 +50,30 @@ pub async fn drain(state: &Arc<State>, signals: &mut EndSignals, listeners: &mut
             _ = signals.next() => return false,
         }
     }
-    finish(state, grace, signals, listeners).await
+    let second = async {
+        signals.next().await;
+    };
+    finish(state, grace, second, listeners).await
 }
 
 /// Leaves to another process what it has taken over: closes the listeners at once, as nobody has to look elsewhere, and lets what is in flight
-/// come to its end. Returns whether everything did.
+/// come to its end. Returns whether everything did. The first signal is for all processes of a service and changes nothing here; a second one
+/// ends this one at once.
 pub async fn leave(state: &Arc<State>, signals: &mut EndSignals, listeners: &mut JoinSet<()>) -> bool {
     let grace = state.shared.plan.load().grace;
     state.begin_drain();
     state.lingers.store(true, Ordering::Release);
-    finish(state, grace + LINGER, signals, listeners).await
+    let second = async {
+        signals.next().await;
+        signals.next().await;
+    };
+    finish(state, grace + LINGER, second, listeners).await
 }
 
 async fn finish(
     state: &State,
     grace: Duration,
-    signals: &mut EndSignals,
+    at_once: impl Future<Output = ()>,
     listeners: &mut JoinSet<()>,
 ) -> bool {
     state.close_listeners();
@@ -73,6 +81,6 @@ async fn finish(
     tokio::select! {
         () = idle => true,
         () = tokio::time::sleep(grace) => false,
-        _ = signals.next() => false,
+        () = at_once => false,
     }
 }

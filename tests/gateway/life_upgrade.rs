@@ -66,6 +66,15 @@ fn ask(config: &Path, arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
 }
 
+/// Stops the clients also where a test fails: their threads are waited for.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends requests over kept connections until it is told to stop. Returns how many were answered, and what went wrong.
 fn client(gateway: &Gateway, stop: &AtomicBool, answered: &AtomicUsize) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -104,6 +113,7 @@ fn clients_on_kept_connections_lose_nothing_and_the_cache_stays_warm() {
     let calls = origin.count();
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (wrong, pids): (Vec<String>, Vec<u32>) = std::thread::scope(|scope| {
+        let stops = Stops(&stop);
         let mut clients = Vec::new();
         let gateway = &upgraded.gateway;
         for _ in 0..4 {
@@ -118,7 +128,7 @@ fn clients_on_kept_connections_lose_nothing_and_the_cache_stays_warm() {
             pids.push(stdout.split(' ').nth(1).and_then(|pid| pid.parse().ok()).expect("a process"));
             eventually!(answered.load(Ordering::Relaxed) > before + 50, "they go on");
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         (clients.into_iter().flat_map(|client| client.join().expect("a client")).collect(), pids)
     });
     upgraded.successors.extend(pids);
@@ -189,6 +199,74 @@ fn a_successor_that_does_not_come_up_changes_nothing() {
     assert!((failed - 4.0).abs() < 0.5, "{failed}");
     upgraded.upgrade();
     assert_eq!(upgraded.gateway.get("/").status, 200, "and one that comes up takes over");
+}
+
+#[test]
+fn a_successor_that_fails_late_takes_nothing_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let admin = folder.path().join("admin.sock");
+    let head = "version: 1\nlisteners: [{ name: public, address: \"127.0.0.1:0\" }]\n";
+    let config = format!("{head}{HELLO}admin: {{ address: \"unix:{}\" }}\n", admin.display());
+    let mut upgraded = Upgraded::start(Setup::new().file("open/x", ""), &(config.clone() + UPGRADE));
+    let socket = upgraded.gateway.directory().join("private/upgrade.sock");
+    let socket = socket.to_str().expect("text").to_owned();
+    upgraded.gateway.write_config(&(config.clone() + &UPGRADE.replace("private", "open")));
+    let (code, _, stderr) = upgraded.ask(&["--socket", &socket]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("must be this user's alone"), "{stderr}");
+    assert_eq!(upgraded.gateway.get("/").status, 200);
+    assert!(std::os::unix::net::UnixStream::connect(&admin).is_ok(), "the admin side is where it was");
+    upgraded.gateway.write_config(&(config + UPGRADE));
+    upgraded.upgrade();
+    assert!(std::os::unix::net::UnixStream::connect(&admin).is_ok(), "handed over");
+}
+
+#[test]
+fn who_is_told_to_end_has_no_successor() {
+    let mut upgraded = Upgraded::start(Setup::new(), &format!("{HEAD}{HELLO}{UPGRADE}"));
+    let folder = upgraded.gateway.directory().to_owned();
+    let (late, begun, go) = (folder.join("late"), folder.join("begun"), folder.join("go"));
+    let (binary, at, until) = (env!("CARGO_BIN_EXE_portcullis"), begun.display(), go.display());
+    let ended = folder.join("ended");
+    let script = format!(
+        "#!/bin/sh\ntouch {at}\nwhile [ ! -e {until} ]; do sleep 0.05; done\n{binary} \"$@\"\necho $? >{}\n",
+        ended.display()
+    );
+    std::fs::write(&late, script).expect("written");
+    std::fs::set_permissions(&late, PermissionsExt::from_mode(0o700)).expect("runs");
+    let config = upgraded.config();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(&config, &["--binary", late.to_str().expect("text")]));
+        eventually!(begun.exists(), "it is under way");
+        upgraded.gateway.signal("TERM");
+        assert!(upgraded.gateway.wait().success(), "it ends as it was told");
+        std::fs::write(&go, "").expect("written");
+        let (code, _, stderr) = asked.join().expect("told");
+        assert_eq!(code, 1);
+        assert!(stderr.contains("ended before it answered"), "{stderr}");
+    });
+    let status = || std::fs::read_to_string(&ended).unwrap_or_default();
+    eventually!(status() == "1\n", "the successor does not stay");
+}
+
+#[test]
+fn a_signal_for_all_processes_does_not_cut_what_the_old_one_finishes() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| {
+        let mut begin = crate::harness::response_bytes(200, &[], b"begun and ended");
+        let rest = begin.split_off(begin.len() - 5);
+        Reply::Steps(vec![(Gate::opened(), begin), (held.clone(), rest)])
+    });
+    let mut upgraded = Upgraded::start(Setup::new(), &(yaml(&origin, &[]) + UPGRADE));
+    let mut client = begin(&upgraded.gateway, "/app/slow");
+    wait_active(&upgraded.gateway, 1);
+    upgraded.upgrade();
+    upgraded.gateway.signal("TERM");
+    assert_eq!(upgraded.gateway.admin("/readyz").status, 200, "the successor serves");
+    gate.open();
+    assert_eq!(client.read("GET").text(), "begun and ended");
+    assert!(upgraded.gateway.wait().success(), "then it leaves");
 }
 
 #[test]
@@ -286,8 +364,10 @@ fn the_supervisor_is_told_which_process_it_has_now() {
     };
     assert!(hear().starts_with("READY=1"), "the first");
     let pid = upgraded.upgrade();
-    assert!(hear().starts_with("READY=1"), "the successor");
-    assert!(hear().starts_with(&format!("MAINPID={pid}")), "and that it is the one");
+    assert!(
+        hear().starts_with(&format!("MAINPID={pid}")),
+        "the one that it believes says who it believes now"
+    );
 }
 
 #[test]

@@ -26,4 +26,19 @@ check 'and none about the upgrade' silent systemd-analyze verify --man=no "$unit
 check 'whose exposure is at most 2.0 too' systemd-analyze security --offline=true --threshold=20 "$upgrade"
 check 'it tells systemd when it is ready' has 'Type=notify'
 check 'it is nobody in particular' has 'DynamicUser=yes'
+check 'a successor becomes its process' has 'NotifyAccess=main'
+check 'the file of the cache survives a restart' has 'RuntimeDirectoryPreserve=yes'
+
+# What its comment says to write, tried as this user with the folders that systemd makes.
+recommended() {
+  sed -n 's/^#   \(upgrade\|cache\):/\1:/p' "$unit" | sed "s|/run/portcullis|$work|"
+}
+cat >"$work/portcullis.yaml" <<YAML
+version: 1
+listeners: [{ name: public, address: "127.0.0.1:$(free_port)" }]
+$(recommended)
+routes: [{ name: hello, match: { path: { exact: /hello } }, respond: { text: hello } }]
+YAML
+has_both() { [[ $(recommended | grep -c .) == 2 ]] && "$binary" check "$work/portcullis.yaml"; }
+check 'what it says to write is a configuration' has_both
 finish

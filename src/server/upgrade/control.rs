@@ -114,7 +114,9 @@ impl Control {
             };
             let ours = rustix::process::geteuid().as_raw();
             let may = stream.peer_cred().is_ok_and(|peer| peer.uid() == ours || peer.uid() == 0);
-            if may && let Some(ask) = read(stream).await {
+            if !may {
+                refuse(stream, "the running gateway obeys its own user and root, and nobody else").await;
+            } else if let Some(ask) = read(stream).await {
                 return ask;
             }
         }
@@ -129,11 +131,18 @@ async fn read(mut stream: UnixStream) -> Option<Ask> {
     match serde_json::from_slice(&line) {
         Ok(request) => Some(Ask { request, stream }),
         Err(_) => {
-            let why = "this is no request for an upgrade: is `portcullis upgrade` of another version?".into();
-            let line = serde_json::to_vec(&Outcome::Refused { why }).ok()?;
-            let _ = stream.write_all(&line).await;
+            let why = "this is no request for an upgrade: is `portcullis upgrade` of another version?";
+            refuse(stream, why).await;
             None
         }
+    }
+}
+
+async fn refuse(mut stream: UnixStream, why: &str) {
+    if let Ok(mut line) = serde_json::to_vec(&Outcome::Refused { why: why.into() }) {
+        line.push(b'\n');
+        // Who asked may have left.
+        let _ = stream.write_all(&line).await;
     }
 }
 
@@ -155,7 +164,14 @@ impl Drop for Control {
 /// # Errors
 /// When nobody answers; in the operator's words.
 pub fn ask(socket: &Path, request: &Request) -> Result<Outcome, String> {
-    let told = |why: io::Error| format!("no running gateway answers on `{}`: {why}", socket.display());
+    let told = |why: io::Error| {
+        let hint = if why.kind() == io::ErrorKind::PermissionDenied {
+            "; it obeys its own user and root, and nobody else"
+        } else {
+            ""
+        };
+        format!("no running gateway answers on `{}`: {why}{hint}", socket.display())
+    };
     let mut stream = std::os::unix::net::UnixStream::connect(socket).map_err(told)?;
     let mut line = serde_json::to_vec(request).map_err(|why| why.to_string())?;
     line.push(b'\n');
@@ -163,9 +179,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Outcome, String> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).map_err(told)?;
     if answer.is_empty() {
-        return Err(
-            "the running gateway hung up: it was told to stop, or you are neither its user nor root".into()
-        );
+        return Err("the running gateway ended before it answered".into());
     }
     serde_json::from_str(&answer).map_err(|_| format!("the running gateway answered `{}`", answer.trim()))
 }

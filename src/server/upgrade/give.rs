@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::wire::{self, Given, Named, Permit, Word};
@@ -20,19 +21,50 @@ pub(in crate::server) struct Giver {
     pub(in crate::server) listeners: Vec<(String, std::net::SocketAddr, OwnedFd)>,
     /// The address as configured, and the socket.
     pub(in crate::server) admin: Option<(String, OwnedFd)>,
+    pub(in crate::server) end: Arc<End>,
+}
+
+/// How this process comes to its end: by a signal or by a successor. What comes first holds: otherwise a successor could serve on where all
+/// was to stop.
+#[derive(Debug, Default)]
+pub(in crate::server) struct End(Mutex<Option<By>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Signal,
+    Successor,
+}
+
+impl End {
+    /// A signal came. Returns whether a successor was let before.
+    pub(in crate::server) fn by_signal(&self) -> bool {
+        let mut by = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *by.get_or_insert(By::Signal) == By::Successor
+    }
+
+    /// Lets a successor serve by `tell`, unless a signal came. Returns whether it was let.
+    fn by_successor(&self, tell: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
+        let mut by = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if by.is_some() {
+            return Ok(false);
+        }
+        tell()?;
+        *by = Some(By::Successor);
+        Ok(true)
+    }
 }
 
 impl Giver {
-    /// Starts the successor, waits until it is ready, and lets it serve where this process may leave by then. Blocks. Nothing of this
-    /// process has changed when it returns.
-    pub(in crate::server) fn give(&self, request: &Request, may_leave: impl Fn() -> bool) -> Outcome {
-        match self.try_give(request, may_leave) {
+    /// Starts the successor, waits until it is ready, and lets it serve where no signal has come by then. Blocks. Nothing of this process has
+    /// changed when it returns.
+    pub(in crate::server) fn give(&self, request: &Request) -> Outcome {
+        match self.try_give(request) {
             Ok(pid) => Outcome::Done { pid, old: std::process::id() },
             Err(why) => Outcome::Refused { why },
         }
     }
 
-    fn try_give(&self, request: &Request, may_leave: impl Fn() -> bool) -> Result<u32, String> {
+    fn try_give(&self, request: &Request) -> Result<u32, String> {
         let told = |why: io::Error| format!("`{}` cannot be started: {why}", request.binary.display());
         let (ours, theirs) = wire::pair().map_err(told)?;
         let mut child = self.start(request, theirs).map_err(told)?;
@@ -43,21 +75,25 @@ impl Giver {
         };
         let word = word.or_else(|why| if is_gone(&why) { Ok(None) } else { Err(why) });
         match word {
-            Ok(Some(Word::Ready)) if !may_leave() => {
-                drop(ours);
-                end(&mut child);
-                Err("this process was told to stop; its successor was stopped as well".into())
-            }
-            Ok(Some(Word::Ready)) => match wire::send(ours.as_fd(), &Permit::Serve, &[]) {
-                Ok(()) => Ok(child.id()),
+            Ok(Some(Word::Ready)) => match self.end.by_successor(|| let_serve(&ours)) {
+                Ok(true) => Ok(child.id()),
+                Ok(false) => {
+                    drop(ours);
+                    end(&mut child);
+                    Err("this process was told to stop; its successor was stopped as well".into())
+                }
                 Err(why) => {
                     end(&mut child);
-                    Err(format!("the successor ended when it was ready: {why}"))
+                    Err(format!("the successor ended as soon as it was ready: {why}"))
                 }
             },
             Ok(Some(Word::Failed(why))) => {
                 end(&mut child);
                 Err(format!("the successor does not start:\n{}", why.trim_end()))
+            }
+            Ok(Some(Word::Serving)) => {
+                end(&mut child);
+                Err("the successor did not wait until it was let".into())
             }
             Ok(None) => {
                 let status = end(&mut child);
@@ -101,9 +137,21 @@ impl Giver {
     }
 
     fn wait(&self, socket: &OwnedFd) -> io::Result<Option<Word>> {
-        let until = Instant::now() + self.timeout;
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        Ok(wire::receive(socket, left)?.map(|(word, _)| word))
+        let least = Duration::from_millis(1);
+        Ok(wire::receive(socket, self.timeout.max(least))?.map(|(word, _)| word))
+    }
+}
+
+/// Lets the successor serve, and waits until it does. One that does not say so in time was let all the same.
+///
+/// # Errors
+/// When it is gone.
+fn let_serve(successor: &OwnedFd) -> io::Result<()> {
+    wire::send(successor.as_fd(), &Permit::Serve, &[])?;
+    match wire::receive::<Word>(successor, SERVES_WITHIN) {
+        Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(why) if why.kind() == io::ErrorKind::ConnectionReset => Err(why),
+        _ => Ok(()),
     }
 }
 
@@ -121,5 +169,39 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
     child.wait().ok()
 }
 
+/// The successor has nothing left to do that takes time.
+const SERVES_WITHIN: Duration = Duration::from_secs(2);
 /// How long a successor that has said why it does not start may take to leave.
 const OWN_END: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_first_ends_the_process() {
+        let signalled = End::default();
+        assert!(!signalled.by_signal(), "nobody was let");
+        assert!(!signalled.by_successor(|| panic!("nobody is told")).unwrap());
+        let left = End::default();
+        assert!(left.by_successor(|| Err(io::ErrorKind::BrokenPipe.into())).is_err(), "the successor died");
+        assert!(left.by_successor(|| Ok(())).unwrap(), "another one can still be let");
+        assert!(left.by_signal(), "the signal comes too late");
+    }
+
+    #[test]
+    fn a_successor_that_dies_as_it_is_let_is_none() {
+        let (ours, theirs) = wire::pair().unwrap();
+        wire::send(theirs.as_fd(), &Word::Serving, &[]).unwrap();
+        let_serve(&ours).unwrap();
+        let (ours, theirs) = wire::pair().unwrap();
+        let dies = std::thread::spawn(move || {
+            wire::receive::<Permit>(&theirs, Duration::from_secs(5)).unwrap().expect("it is let");
+        });
+        assert!(let_serve(&ours).is_err(), "let, and gone");
+        dies.join().unwrap();
+        let (ours, theirs) = wire::pair().unwrap();
+        drop(theirs);
+        assert!(let_serve(&ours).is_err(), "gone before");
+    }
+}

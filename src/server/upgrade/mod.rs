@@ -6,7 +6,8 @@
 //!                                                 │                                   │ configuration, secrets, cache, names: a whole start
 //!                                                 │ ◀── ready, or why not ────────────┤
 //!                                                 │ ── serve ───────────────────────▶ │ accepts; its control socket takes the old one's place
-//!                              ready: stops accepting, gives up the cache's lease, tells the supervisor, drains, leaves
+//!                                                 │ ◀── serving ──────────────────────┤
+//!                            serving: stops accepting, gives up the cache's lease, tells the supervisor, drains, leaves
 //!                              not:   serves on, as if nothing had been asked
 //! ```
 //!
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 
 pub use control::{Ask, ask};
 pub(super) use control::{Control, Who, bind};
-pub(super) use give::Giver;
+pub(super) use give::{End, Giver};
 pub use take::Successor;
 
 use serde::{Deserialize, Serialize};

@@ -51,10 +51,10 @@ impl Successor {
     ///
     /// # Errors
     /// When the old process is gone, drains or did not wait so long: then this one must not serve.
-    pub fn ready(self) -> io::Result<()> {
+    pub fn ready(self) -> io::Result<Let> {
         wire::send(self.socket.as_fd(), &Word::Ready, &[])?;
         match wire::receive(&self.socket, PERMITTED_WITHIN)? {
-            Some((Permit::Serve, _)) => Ok(()),
+            Some((Permit::Serve, _)) => Ok(Let(self.socket)),
             None => Err(io::Error::other("it did not wait for this one")),
         }
     }
@@ -65,6 +65,18 @@ impl Successor {
         let why = why.chars().take(most).collect();
         // The old process has given up waiting, at worst; it is told by the end of this one as well.
         let _ = wire::send(self.socket.as_fd(), &Word::Failed(why), &[]);
+    }
+}
+
+/// One that may serve.
+#[derive(Debug)]
+pub struct Let(OwnedFd);
+
+impl Let {
+    /// Says that this process accepts: from now on the old one leaves.
+    pub fn serves(&self) {
+        // Where the old one has not waited so long, it has left already.
+        let _ = wire::send(self.0.as_fd(), &Word::Serving, &[]);
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Named {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Word {
     Ready,
+    /// After [`Permit::Serve`]: it accepts.
+    Serving,
     Failed(String),
 }
 
