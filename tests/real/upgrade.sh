@@ -68,7 +68,7 @@ start() {
 
 # Of twenty requests, eighteen are for 100 URLs that are stored, one is passed on, one is for what is new, so that the store has work.
 cat >"$work/mix.lua" <<'LUA'
-local turn, fresh = 0, tonumber(os.getenv("FRESH"))
+local turn, stored, fresh = 0, 0, tonumber(os.getenv("FRESH"))
 function request()
   turn = turn + 1
   if turn % 20 == 0 then
@@ -76,7 +76,8 @@ function request()
     return wrk.format("GET", "/api/bytes?size=" .. fresh)
   end
   if turn % 20 == 10 then return wrk.format("GET", "/api/passed?size=64") end
-  return wrk.format("GET", "/api/bytes?size=" .. 1000 + turn % 100)
+  stored = stored + 1
+  return wrk.format("GET", "/api/bytes?size=" .. 1000 + stored % 100)
 end
 -- Clients pause: a connection that waits for its next request is what an upgrade could cut.
 function delay() return 2 end
