@@ -52,7 +52,7 @@ impl Successor {
     /// # Errors
     /// When the old process is gone, drains or did not wait so long: then this one must not serve.
     pub fn ready(self) -> io::Result<Let> {
-        wire::send(self.socket.as_fd(), &Word::Ready, &[])?;
+        wire::send(self.socket.as_fd(), &Word::Ready, &[]).map_err(|_| io::Error::other("it has ended"))?;
         match wire::receive(&self.socket, PERMITTED_WITHIN)? {
             Some((Permit::Serve, _)) => Ok(Let(self.socket)),
             None => Err(io::Error::other("it did not wait for this one")),
