@@ -43,8 +43,7 @@ enum Command {
     Schema(schema::Arguments),
     /// Tell what happens to a request, and why, without sending it; exit 0 taken, 1 no route or refused
     Explain(explain::Arguments),
-    /// Hand a running gateway over to a new process, another release, and lose no request; exit 0 done, 1 not: the running one serves on, 2
-    /// nobody could be asked
+    /// Hand a running gateway over to a new process: another release, no request lost; exit 0 done, 1 not: what runs serves on, 2 unusable options
     Upgrade(upgrade::Arguments),
     /// See and purge what a running gateway has stored; exit 0 done, 1 nothing found, 2 unusable options or no gateway
     Cache(cache::Arguments),
