@@ -15,7 +15,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The longest payback of a whole burst, in nanoseconds: 36 years. Keeps every sum below within 64 bits.
-const LONGEST_TOLERANCE_NS: u64 = 1 << 60;
+pub(super) const LONGEST_TOLERANCE_NS: u64 = 1 << 60;
 
 /// How much a subject may ask: `requests` per `window`, at most `burst` of them at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

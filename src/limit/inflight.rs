@@ -47,6 +47,11 @@ pub struct Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::key::Seeds;
+
+    fn key(subject: &[u8]) -> Key {
+        Key::new(Seeds([1, 2]), 1, subject)
+    }
 
     fn limit(max: u32) -> Concurrency {
         Concurrency::new(NonZeroU32::new(max).expect("not zero"))
@@ -55,30 +60,26 @@ mod tests {
     #[test]
     fn no_more_than_max_run_at_once() {
         let limit = limit(2);
-        let key = Key::new(1, b"client");
-        let first = limit.try_enter(key).expect("room for one");
-        let _second = limit.try_enter(key).expect("room for two");
-        assert_eq!(
-            (limit.running(key), limit.running(Key::new(1, b"other"))),
-            (2, 0),
-            "a look takes no place"
-        );
-        assert!(limit.try_enter(key).is_none(), "no room for three");
-        assert!(limit.try_enter(Key::new(1, b"other")).is_some(), "keys do not share");
+        let client = key(b"client");
+        let first = limit.try_enter(client).expect("room for one");
+        let _second = limit.try_enter(client).expect("room for two");
+        assert_eq!((limit.running(client), limit.running(key(b"other"))), (2, 0), "a look takes no place");
+        assert!(limit.try_enter(client).is_none(), "no room for three");
+        assert!(limit.try_enter(key(b"other")).is_some(), "keys do not share");
         drop(first);
-        assert!(limit.try_enter(key).is_some(), "a place was given back, and the refused one held none");
+        assert!(limit.try_enter(client).is_some(), "a place was given back, and the refused one held none");
     }
 
     #[test]
     fn many_threads_never_pass_the_limit() {
         let limit = limit(3);
-        let key = Key::new(1, b"client");
+        let client = key(b"client");
         let running = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..2000 {
-                        if let Some(permit) = limit.try_enter(key) {
+                        if let Some(permit) = limit.try_enter(client) {
                             let now = running.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
                             assert!(now <= 3, "{now} at once");
                             running.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
@@ -88,6 +89,6 @@ mod tests {
                 });
             }
         });
-        assert!(limit.try_enter(key).is_some(), "all places were given back");
+        assert!(limit.try_enter(client).is_some(), "all places were given back");
     }
 }

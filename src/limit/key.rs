@@ -1,16 +1,16 @@
-//! Who is counted: one limit and one subject, hashed with a seed of this process.
+//! Who is counted: one limit and one subject, hashed with the seeds of a table.
+//!
+//! SipHash-1-3, because its result is written down: another process, of another build, must come to the same.
 
-use std::hash::{BuildHasher, Hasher};
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
 use std::net::IpAddr;
-use std::sync::LazyLock;
 
-/// Drawn once per process, so that nobody outside can choose subjects that fall together.
-static SEED: LazyLock<ahash::RandomState> = LazyLock::new(ahash::RandomState::new);
+/// What keys are hashed with. Drawn at random, so that nobody outside can choose subjects that fall together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seeds(pub(super) [u64; 2]);
 
-/// The first key there is. The table uses the numbers below for its own marks.
-pub(super) const FIRST_KEY: u64 = 2;
-
-/// One subject under one limit. Means nothing in another process.
+/// One subject under one limit. Means something only to tables with the same seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(pub(super) u64);
 
@@ -18,13 +18,25 @@ impl Key {
     /// The key of `subject` under the limit `limit_id`. Two limits never share a key, so they may share a table.
     ///
     /// 64 bits: among a million live keys the chance that any two are one is about 1 in 37 million.
-    #[must_use]
-    pub fn new(limit_id: u64, subject: &[u8]) -> Self {
-        let mut hasher = SEED.build_hasher();
-        hasher.write_u64(limit_id);
+    pub(super) fn new(Seeds([first, second]): Seeds, limit_id: u64, subject: &[u8]) -> Self {
+        let mut hasher = SipHasher13::new_with_keys(first, second);
+        hasher.write(&limit_id.to_le_bytes());
         hasher.write(subject);
-        Self(hasher.finish().max(FIRST_KEY))
+        // 0 is no key.
+        Self(hasher.finish().max(1))
     }
+}
+
+/// The same number for the same limit in every process of every build: a reload, an upgrade and a restart keep its counters.
+#[must_use]
+pub fn limit_id(route: &str, limit: &str) -> u64 {
+    // Numbers of our own, which stay: the names are the operator's, so nobody chooses them to fall together.
+    let mut hasher = SipHasher13::new_with_keys(5, 6);
+    hasher.write(route.as_bytes());
+    // In no text.
+    hasher.write(&[0xff]);
+    hasher.write(limit.as_bytes());
+    hasher.finish()
 }
 
 /// What a client address counts as: a family mark, then the address or its network.
@@ -88,8 +100,18 @@ mod tests {
 
     #[test]
     fn limits_do_not_share_keys() {
-        assert_eq!(Key::new(1, b"a"), Key::new(1, b"a"));
-        assert_ne!(Key::new(1, b"a"), Key::new(2, b"a"));
-        assert_ne!(Key::new(1, b"a"), Key::new(1, b"b"));
+        let key = |limit_id, subject| Key::new(Seeds([1, 2]), limit_id, subject);
+        assert_eq!(key(1, b"a"), key(1, b"a"));
+        assert_ne!(key(1, b"a"), key(2, b"a"));
+        assert_ne!(key(1, b"a"), key(1, b"b"));
+        assert_ne!(key(1, b"a"), Key::new(Seeds([1, 3]), 1, b"a"), "seeds tell tables apart");
+    }
+
+    #[test]
+    fn a_limit_has_its_number_for_ever() {
+        assert_ne!(limit_id("ab", "c"), limit_id("a", "bc"));
+        // Written down by every gateway: another number would forget everybody at an upgrade. So would another key.
+        assert_eq!(limit_id("weather", "default"), 14_422_004_325_511_140_895);
+        assert_eq!(Key::new(Seeds([1, 2]), 3, b"client"), Key(2_236_576_317_072_825_117));
     }
 }

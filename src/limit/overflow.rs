@@ -61,6 +61,7 @@ fn place(key: Key, row: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::key::Seeds;
     use std::num::NonZeroU32;
     use std::time::Duration;
 
@@ -70,9 +71,9 @@ mod tests {
         let quota = Quota::new(five, Duration::from_secs(60), five);
         let overflow = Overflow::new();
         for stranger in 0..500u64 {
-            let _ = overflow.decide(Key::new(1, &stranger.to_ne_bytes()), &quota, 0);
+            let _ = overflow.decide(Key::new(Seeds([1, 2]), 1, &stranger.to_ne_bytes()), &quota, 0);
         }
-        let key = Key::new(2, b"newcomer");
+        let key = Key::new(Seeds([1, 2]), 2, b"newcomer");
         let allowed = (0..10).filter(|_| overflow.decide(key, &quota, 0).allowed).count();
         assert!((1..=5).contains(&allowed), "{allowed} of 10");
         assert!(overflow.decide(key, &quota, 60_000_000_000).allowed, "paid back a window later");

@@ -7,6 +7,7 @@
 mod address_or_port;
 pub mod cases;
 mod conflicts;
+pub mod counters;
 pub mod diff;
 mod files;
 mod fingerprint;
@@ -39,6 +40,7 @@ pub use gateway::{
     AccessLogSink, CacheZone, DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_MAX_OBJECT_BYTES,
     DEFAULT_UPGRADE_TIMEOUT, Upgrade,
 };
+pub use counters::CounterTable;
 pub use listeners::{Admin, AdminAddress, Listener, TlsFiles};
 pub use route::Route;
 pub use secrets::{DEFAULT_KEEP_LAST_GOOD, Slots};
@@ -50,14 +52,11 @@ pub struct Process {
     pub secrets: SecretStore,
     /// Background name resolution.
     pub resolver: Arc<Resolver>,
-    /// Counters of all rate limits.
-    pub limits: Arc<limit::Table>,
+    /// Counters of all rate limits. Where they lie is settled when the configuration was read.
+    pub limits: Arc<limit::Counters>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
 }
-
-/// Keys of all rate limits together. 40 bytes each; past it, the longest idle make way.
-pub const LIMIT_TABLE_KEYS: usize = 1 << 20;
 
 impl Process {
     /// A fresh one. Must be called within a tokio runtime: the resolver works in the background.
@@ -66,7 +65,7 @@ impl Process {
         Self {
             secrets: SecretStore::new(),
             resolver: Resolver::new(),
-            limits: Arc::new(limit::Table::new(LIMIT_TABLE_KEYS)),
+            limits: Arc::new(limit::Counters::new(counters::DEFAULT_KEYS as usize)),
             metrics: Metrics::new(),
         }
     }
@@ -79,7 +78,7 @@ impl Process {
         Self {
             secrets: SecretStore::new(),
             resolver: Resolver::staged(stage),
-            limits: Arc::new(limit::Table::new(STAGED_LIMIT_TABLE_KEYS)),
+            limits: Arc::new(limit::Counters::new(STAGED_LIMIT_TABLE_KEYS)),
             metrics: Metrics::new(),
         }
     }
@@ -149,6 +148,8 @@ pub struct Plan {
     pub cache: CacheZone,
     /// Where a hand-over is asked for.
     pub upgrade: Option<Upgrade>,
+    /// Where the counters of all rate limits lie.
+    pub counters: CounterTable,
     /// The access log.
     pub access_log: AccessLogSink,
     /// How long a drain may take.
@@ -298,6 +299,7 @@ fn compile(
     let listeners = listeners::listeners(&root, options, problems);
     let admin = listeners::admin(&root, options, problems);
     let cache = gateway::cache_zone(&root, options, problems);
+    let counters = counters::read(&root, cache.file.as_ref(), options, problems);
     let upgrade = gateway::upgrade(&root, options, problems);
     let access_log = gateway::access_log(&root, options, problems);
     let shutdown = root.get("shutdown").and_then(|s| s.decode::<gateway::ShutdownSpec>(problems));
@@ -326,6 +328,7 @@ fn compile(
         admin,
         upgrade,
         cache,
+        counters,
         access_log,
         grace: grace.map_or(DEFAULT_GRACE, |span| span.0),
         drain_delay: drain_delay.map_or(Duration::ZERO, |span| span.0),

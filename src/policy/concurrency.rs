@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::rate_limit::{self, Subject};
+use super::rate_limit::Subject;
 use super::told::{self, Counters, Telling, Told};
 use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::Section;
@@ -35,6 +35,8 @@ struct Ceiling {
     max: NonZeroU32,
     subject: Subject,
     id: u64,
+    /// For its seeds.
+    counters: Arc<limit::Counters>,
 }
 
 /// Compiles the ceiling. Without a key all clients share it.
@@ -44,7 +46,8 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         concurrency: Concurrency::new(spec.max),
         max: spec.max,
         subject: spec.key.unwrap_or(Subject::Route),
-        id: rate_limit::limit_id(build.route.as_str(), "concurrency"),
+        id: limit::limit_id(build.route.as_str(), "concurrency"),
+        counters: build.limits.clone(),
     }))
 }
 
@@ -55,7 +58,7 @@ impl Ceiling {
             Subject::ClientIp => &client,
             Subject::Route => b"",
         };
-        Key::new(self.id, subject)
+        self.counters.key(self.id, subject)
     }
 }
 

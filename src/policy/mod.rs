@@ -189,8 +189,8 @@ pub struct Build<'a> {
     pub injected: Vec<String>,
     /// A secret by name; `None` (and a recorded problem) where there is none.
     pub secret: &'a dyn Fn(&str) -> Option<Arc<SecretSlot>>,
-    /// The table of the limits: lives as long as the process.
-    pub limits: &'a Arc<limit::Table>,
+    /// The counters of the limits: live as long as the process, or longer.
+    pub limits: &'a Arc<limit::Counters>,
     /// Where mistakes go.
     pub problems: &'a mut Problems,
     /// What the journey reads itself.

@@ -6,8 +6,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
@@ -19,7 +18,7 @@ use super::{Build, Hooks, Policy, Reply, Verdict};
 use crate::config::units::Timespan;
 use crate::config::{Problems, Section, codes};
 use crate::exchange::{Exchange, LimitOutcome};
-use crate::limit::{self, Decision, Key, Quota, Table};
+use crate::limit::{self, Decision, Key, Quota, clock};
 use crate::names::LimitName;
 
 /// The most limits that one route can have: each costs a look-up per request and a metric.
@@ -68,7 +67,7 @@ struct Limit {
 /// The limits of one route, in the order of the file.
 struct RateLimits {
     limits: Vec<Limit>,
-    table: Arc<Table>,
+    table: Arc<limit::Counters>,
     policy_field: HeaderValue,
 }
 
@@ -139,7 +138,7 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
         let quota = Quota::new(spec.requests, spec.window.0, spec.burst.unwrap_or(spec.requests));
         build.quotas.push((entry.clone(), quota));
         let limit = Limit {
-            id: limit_id(build.route.as_str(), name.as_str()),
+            id: limit::limit_id(build.route.as_str(), name.as_str()),
             quota,
             subject: spec.key.unwrap_or(Subject::ClientIp),
             name,
@@ -153,8 +152,6 @@ pub fn compile(section: Option<&Section>, build: &mut Build<'_>) -> Option<Arc<d
     if limits.is_empty() {
         return None;
     }
-    // The clock starts before the first request, also where requests come with a time of their own.
-    let _ = nanoseconds_since_start(Instant::now());
     build.limit_names = limits.iter().map(|limit| limit.name.as_str().to_owned()).collect();
     let mut text = String::new();
     for limit in &limits {
@@ -208,11 +205,11 @@ impl Policy for RateLimits {
     }
 
     fn request_filter(&self, exchange: &mut Exchange) -> Verdict {
-        let now_ns = nanoseconds_since_start(exchange.counted_at);
+        let now_ns = clock::nanoseconds(exchange.counted_at);
         let client = limit::client_subject(exchange.client);
         let mut refused: Option<Decision> = None;
         for limit in &self.limits {
-            let decision = self.table.decide(limit.key(&client), &limit.quota, now_ns);
+            let decision = self.table.decide(limit.key(&self.table, &client), &limit.quota, now_ns);
             exchange.limits.push(LimitOutcome {
                 name: limit.name.clone(),
                 limit: decision.limit,
@@ -240,12 +237,12 @@ impl Policy for RateLimits {
             self.limits.iter().map(|limit| limit.data(client)).collect(),
         );
         if telling.counters == Counters::Live {
-            let now_ns = nanoseconds_since_start(telling.exchange.counted_at);
+            let now_ns = clock::nanoseconds(telling.exchange.counted_at);
             let subject = limit::client_subject(client);
             let peeked: Vec<(&Limit, Decision)> = self
                 .limits
                 .iter()
-                .map(|limit| (limit, self.table.peek(limit.key(&subject), &limit.quota, now_ns)))
+                .map(|limit| (limit, self.table.peek(limit.key(&self.table, &subject), &limit.quota, now_ns)))
                 .collect();
             told.words.extend(peeked.iter().map(|(limit, left)| limit.words_now(left)));
             told.now = peeked.iter().map(|(limit, left)| limit.data_now(left)).collect();
@@ -278,12 +275,12 @@ impl Policy for RateLimits {
 
 impl Limit {
     /// Whose counter it is.
-    fn key(&self, client: &limit::Subject) -> Key {
+    fn key(&self, table: &limit::Table, client: &limit::Subject) -> Key {
         let subject: &[u8] = match self.subject {
             Subject::ClientIp => client,
             Subject::Route => b"",
         };
-        Key::new(self.id, subject)
+        table.key(self.id, subject)
     }
 
     fn words(&self, client: IpAddr) -> String {
@@ -360,17 +357,4 @@ impl Subject {
             Self::Route => "all clients of this route together".to_owned(),
         }
     }
-}
-
-/// The same number for the same limit in every configuration: a reload keeps the counters.
-#[must_use]
-pub fn limit_id(route: &str, limit: &str) -> u64 {
-    ahash::RandomState::with_seeds(5, 6, 7, 8).hash_one((route, limit))
-}
-
-/// The limiter's clock: nanoseconds since the process asked for the first time, so that one word holds a time.
-fn nanoseconds_since_start(now: Instant) -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let start = *START.get_or_init(|| now);
-    u64::try_from(now.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
 }

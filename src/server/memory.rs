@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use crate::cache::storage::{How, SetAside};
 use crate::cache::{Took, Zone};
-use crate::plan::CacheZone;
+use crate::limit::{Counters, Table};
+use crate::plan::{CacheZone, CounterTable};
 
 /// Opens the cache zone.
 ///
@@ -17,14 +18,46 @@ pub fn cache(settings: &CacheZone) -> Result<&'static Zone, String> {
         zone.store().try_take().map_err(|why| format!("cache: its file cannot be locked: {why}"))?;
     }
     let Some(file) = settings.file.as_deref() else { return Ok(zone) };
-    told("cache", file, &how);
+    told("cache", file, &how, "the cache begins cold");
     if !zone.store().is_in_memory() {
-        tracing::warn!(
-            file = %file.display(),
-            "the cache's file does not lie in memory: every write to it goes to a disk; a path on tmpfs, such as /dev/shm, is meant"
-        );
+        on_disk("cache", file);
     }
     Ok(zone)
+}
+
+/// Settles where the counters of the limits lie.
+///
+/// # Errors
+/// Why they cannot, in the operator's words.
+pub fn counters(settings: &CounterTable, counters: &Counters) -> Result<(), String> {
+    let keys = usize::try_from(settings.keys).unwrap_or(usize::MAX);
+    let table = match settings.file.as_deref() {
+        Some(file) if Table::can_be_shared() => {
+            let (table, how) = Table::open(file, keys).map_err(|why| format!("rateLimits: {why}"))?;
+            told("rateLimits", file, &how, "every client begins at rest");
+            if !table.is_in_memory() {
+                on_disk("rateLimits", file);
+            }
+            table
+        }
+        Some(file) => {
+            tracing::warn!(
+                file = %file.display(),
+                "rateLimits: this processor cannot swap 16 bytes at once, so counters cannot be shared: they lie in memory of the process"
+            );
+            Table::new(keys)
+        }
+        None => Table::new(keys),
+    };
+    assert!(counters.settle(table), "nobody is counted before the start");
+    Ok(())
+}
+
+fn on_disk(what: &str, file: &std::path::Path) {
+    tracing::warn!(
+        file = %file.display(),
+        "{what}: the file does not lie in memory: every write to it goes to a disk; a path on tmpfs, such as /dev/shm, is meant"
+    );
 }
 
 /// Stores as soon as no other process does, and says so.
@@ -44,19 +77,19 @@ pub async fn keep_storing(zone: &'static Zone) {
 }
 
 /// Says how a file came to be.
-fn told(what: &str, file: &std::path::Path, how: &How) {
+fn told(what: &str, file: &std::path::Path, how: &How, lost: &str) {
     let file = file.display();
     match how {
         How::Made => tracing::info!(%file, "{what}: a fresh file was made"),
         How::Found => tracing::info!(%file, "{what}: what is in the file is used on"),
         How::MadeAnew { why, aside: Some(aside) } => {
-            tracing::error!(%file, why = %why, aside = %aside.display(), "{what}: the file cannot be used; it was set aside and a fresh one made");
+            tracing::error!(%file, why = %why, aside = %aside.display(), "{what}: the file cannot be used; it was set aside and a fresh one made; {lost}");
         }
         How::MadeAnew { why: why @ (SetAside::OtherSize { .. } | SetAside::OtherSettings), aside: None } => {
-            tracing::warn!(%file, why = %why, "{what}: the file was replaced; the cache begins cold");
+            tracing::warn!(%file, why = %why, "{what}: the file was replaced; {lost}");
         }
         How::MadeAnew { why, aside: None } => {
-            tracing::info!(%file, why = %why, "{what}: the file was replaced; the cache begins cold");
+            tracing::info!(%file, why = %why, "{what}: the file was replaced; {lost}");
         }
     }
 }

@@ -140,6 +140,7 @@ async fn start(
     }
     let access_log = AccessLog::start(sink(&plan.access_log))
         .map_err(|why| StartError::System(format!("the access log cannot be opened: {why}")))?;
+    memory::counters(&plan.counters, &process.limits).map_err(StartError::System)?;
     let zone = memory::cache(&plan.cache).map_err(StartError::System)?;
     let no_route = process.metrics.route(state::NO_ROUTE, &[]);
     let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, successor)).transpose()?;

@@ -263,8 +263,11 @@ impl State {
             let (alone, refused) = zone.flights.impatient();
             samples.push(Metric::CacheImpatientTotal, &["alone"], alone as f64);
             samples.push(Metric::CacheImpatientTotal, &["refused"], refused as f64);
-            samples.push(Metric::RatelimitClients, &[], limits.stats().tracked as f64);
-            samples.push(Metric::RatelimitOverflowTotal, &[], limits.stats().overflowed as f64);
+            let counted = limits.stats();
+            samples.push(Metric::RatelimitClients, &[], counted.tracked as f64);
+            samples.push(Metric::RatelimitCapacity, &[], counted.capacity as f64);
+            samples.push(Metric::RatelimitOverflowTotal, &[], counted.overflowed as f64);
+            samples.push(Metric::RatelimitMendedTotal, &[], counted.mended as f64);
             let resolved = resolver.stats();
             samples.push(Metric::UpstreamResolutionsTotal, &["success"], resolved.ok as f64);
             samples.push(Metric::UpstreamResolutionsTotal, &["failure"], resolved.failed as f64);

@@ -1,6 +1,6 @@
 //! What a new plan changes that a running process cannot: said at the reload, taken at the next start.
 
-use crate::plan::{AccessLogSink, AdminAddress, CacheZone, Plan, Upgrade};
+use crate::plan::{AccessLogSink, AdminAddress, CacheZone, CounterTable, Plan, Upgrade};
 
 /// The parts of a configuration that a process takes once, at its start. Lifetime: process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub struct Fixed {
     admin: Option<AdminAddress>,
     cache: CacheZone,
     upgrade: Option<Upgrade>,
+    counters: CounterTable,
     access_log: AccessLogSink,
 }
 
@@ -25,6 +26,7 @@ impl Fixed {
             admin: plan.admin.as_ref().map(|admin| admin.address.clone()),
             cache: plan.cache.clone(),
             upgrade: plan.upgrade.clone(),
+            counters: plan.counters.clone(),
             access_log: plan.access_log.clone(),
         }
     }
@@ -37,6 +39,7 @@ impl Fixed {
             ("admin.address", self.admin != new.admin),
             ("cache", self.cache != new.cache),
             ("upgrade", self.upgrade != new.upgrade),
+            ("rateLimits", self.counters != new.counters),
             ("accessLog", self.access_log != new.access_log),
         ]
         .into_iter()

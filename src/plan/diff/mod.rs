@@ -476,6 +476,7 @@ fn needs_restart(changes: &[Change]) -> Vec<&'static str> {
             }
             PartKind::Gateway => {
                 keys.extend(has("cache").then_some("cache"));
+                keys.extend(has("rateLimits").then_some("rateLimits"));
                 keys.extend(has("accessLog").then_some("accessLog"));
             }
             _ => {}

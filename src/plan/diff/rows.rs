@@ -8,6 +8,7 @@ use super::parts::Part;
 use super::risk::Kind;
 use super::value::{Form, Value};
 use crate::cache::freshness::NEGATIVE_MAX;
+use crate::plan::counters::DEFAULT_KEYS;
 use crate::plan::listeners::{
     ClientTimeouts, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_HEADER_BYTES,
     DEFAULT_MAX_HEADERS,
@@ -105,6 +106,8 @@ pub const GATEWAY: &[Row] = &[
     row("cache.favor", Form::Any, |_, _| text("requests"), Neutral),
     row("upgrade.socket", Form::Any, none, Neutral),
     row("upgrade.timeout", Form::Any, |_, _| Some(Value::Span(DEFAULT_UPGRADE_TIMEOUT)), Neutral),
+    row("rateLimits.file", Form::Any, none, Neutral),
+    row("rateLimits.keys", Form::Any, |_, _| Some(Value::Number(DEFAULT_KEYS.into())), Neutral),
     row("accessLog", Form::Whole, |_, _| text("stdout"), Neutral),
     row("shutdown.grace", Form::Any, |_, _| Some(Value::Span(DEFAULT_GRACE)), Neutral),
     row("shutdown.delay", Form::Any, zero, Neutral),

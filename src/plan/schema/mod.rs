@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::{
     gateway::{CacheSpec, LogFileSpec, LogWord, ShutdownSpec, UpgradeSpec},
-    listeners, matching, owners,
+    counters, listeners, matching, owners,
     secrets::SecretSpec,
     upstreams,
 };
@@ -45,6 +45,7 @@ pub(super) struct FileSpec {
     listeners: Vec<listeners::ListenerSpec>,
     admin: Option<listeners::AdminSpec>,
     cache: Option<CacheSpec>,
+    rate_limits: Option<counters::Spec>,
     #[schemars(with = "Option<AccessLogSpec>")]
     access_log: Option<serde_yaml::Value>,
     upgrade: Option<UpgradeSpec>,

@@ -178,9 +178,13 @@ catalogue! {
     RatelimitDecisionsTotal = Counter, Handles, "portcullis_ratelimit_decisions_total",
         [ROUTE, LIMIT, closed::<labels::LimitDecision>("decision")], "What a rate limit said to a request.";
     RatelimitClients = Gauge, Registered, "portcullis_ratelimit_clients",
-        [], "Clients that the rate limits of all routes keep count of.";
+        [], "Clients that the rate limits of all routes and processes keep count of, those at rest included; judged by a sample where there is room for more than 30720.";
+    RatelimitCapacity = Gauge, Registered, "portcullis_ratelimit_capacity",
+        [], "Clients that there is room for (`rateLimits.keys`).";
     RatelimitOverflowTotal = Counter, Registered, "portcullis_ratelimit_overflow_total",
         [], "Decisions that were estimated because the table of clients was full.";
+    RatelimitMendedTotal = Counter, Registered, "portcullis_ratelimit_mended_total",
+        [], "Counters that held what no gateway writes, and were emptied.";
     UpstreamResolutionsTotal = Counter, Registered, "portcullis_upstream_resolutions_total",
         [closed::<labels::Outcome>("result")], "Names of upstreams looked up in the background.";
 
