@@ -36,11 +36,11 @@ use crate::upstream::{Resolver, Stage};
 
 use owners::Owners;
 
+pub use counters::CounterTable;
 pub use gateway::{
     AccessLogSink, CacheZone, DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_MAX_OBJECT_BYTES,
     DEFAULT_UPGRADE_TIMEOUT, Upgrade,
 };
-pub use counters::CounterTable;
 pub use listeners::{Admin, AdminAddress, Listener, TlsFiles};
 pub use route::Route;
 pub use secrets::{DEFAULT_KEEP_LAST_GOOD, Slots};

@@ -64,3 +64,4 @@ mod cache_words;
 mod cases_agree;
 mod limit_concurrency;
 mod limit_rate;
+mod limit_survives;

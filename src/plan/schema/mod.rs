@@ -19,8 +19,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
+    counters,
     gateway::{CacheSpec, LogFileSpec, LogWord, ShutdownSpec, UpgradeSpec},
-    counters, listeners, matching, owners,
+    listeners, matching, owners,
     secrets::SecretSpec,
     upstreams,
 };
