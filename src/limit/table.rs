@@ -199,6 +199,4 @@ const LAYOUT: u64 = 1;
 const SAMPLE: usize = 2048;
 
 #[cfg(test)]
-mod processes;
-#[cfg(test)]
 mod tests;

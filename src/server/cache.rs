@@ -274,7 +274,9 @@ fn bad(why: impl Into<String>) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, why.into())
 }
 
-fn told(listed: &Listed) -> Value {
+/// What is stored under one key, as programs read it.
+#[must_use]
+pub fn told(listed: &Listed) -> Value {
     let headers = listed.headers.iter().map(|(name, hash)| json!({ "name": name, "hash": hash }));
     json!({
         "url": listed.url,

@@ -22,6 +22,7 @@ mod hit;
 mod interface;
 pub mod lanes;
 pub mod listing;
+pub mod look;
 mod slot;
 mod stats;
 mod sweep;

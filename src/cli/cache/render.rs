@@ -53,6 +53,91 @@ pub(super) fn stats(told: &Value) -> String {
     out
 }
 
+/// What a file holds, one thing a line.
+pub(super) fn overview(told: &Value) -> String {
+    let mut out = String::new();
+    let number = |path: &str| told.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    let size = |path: &str| ByteSize(number(path)).to_string();
+    let ago = |at: u64| {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        humantime::format_duration(std::time::Duration::from_secs(now.saturating_sub(at))).to_string()
+    };
+    let mut line = |name: &str, text: &str| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "{name:<10} {text}");
+    };
+    let file = told.get("file").and_then(Value::as_str).unwrap_or_default();
+    line("file", &format!("{file}, {}, made {} ago", size("/fileBytes"), ago(number("/madeAtSeconds"))));
+    line("holds", &format!("{} of at most {}", counted(number("/entries"), "answer"), number("/maxEntries")));
+    line("used", &format!("{} of {}", size("/usedBytes"), size("/capacityBytes")));
+    let stretches = counted(number("/freeStretches"), "piece");
+    line("free", &format!("in {stretches}, the longest {}", size("/longestFreeBytes")));
+    line(
+        "freshness",
+        &format!(
+            "{} fresh, {} stale, {} purged and not swept, the oldest {}s",
+            number("/fresh"),
+            number("/stale"),
+            number("/purged"),
+            number("/oldestSeconds")
+        ),
+    );
+    line(
+        "readers",
+        &format!(
+            "{} on {}; {} gone but for readers, {} being written",
+            number("/pins"),
+            counted(number("/pinnedEntries"), "answer"),
+            number("/dying"),
+            number("/fills")
+        ),
+    );
+    let bans = told.get("bans").and_then(Value::as_u64);
+    line(
+        "purges",
+        &bans.map_or("the table is damaged: nothing is served".into(), |bans| format!("{bans} in force")),
+    );
+    line("last", &format!("answer number {}", number("/sequence")));
+    let since = ago(number("/writer/sinceSeconds"));
+    let writer = match (told.pointer("/writer/holds").and_then(Value::as_bool), number("/writer/pid")) {
+        (Some(true), pid) => format!("process {pid} holds the lease, since {since}"),
+        (_, 0) => "nobody has ever held the lease".into(),
+        (_, pid) => format!("nobody holds the lease; process {pid} took it last, {since} ago"),
+    };
+    line("writer", &writer);
+    for process in told.get("processes").and_then(Value::as_array).into_iter().flatten() {
+        let pid = process.get("pid").and_then(Value::as_u64).unwrap_or_default();
+        let is_alive = process.get("alive").and_then(Value::as_bool) == Some(true);
+        line("shared by", &format!("process {pid}{}", if is_alive { "" } else { ", which is dead" }));
+    }
+    for (route, sums) in told.get("routes").and_then(Value::as_object).into_iter().flatten() {
+        let of = |name: &str| sums.get(name).and_then(Value::as_u64).unwrap_or_default();
+        line("route", &format!("`{route}`: {}, {}", counted(of("entries"), "answer"), ByteSize(of("bytes"))));
+    }
+    out
+}
+
+/// What reading everything came to.
+pub(super) fn verified(told: &Value) -> String {
+    let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let mut out = String::new();
+    for wrong in told.get("wrong").and_then(Value::as_array).into_iter().flatten() {
+        let record = wrong.get("record").and_then(Value::as_u64).unwrap_or_default();
+        let why = wrong.get("why").and_then(Value::as_str).unwrap_or_default();
+        let _ = writeln!(out, "record {record}: {why}");
+    }
+    let wrong = told.get("wrong").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    let _ = writeln!(
+        out,
+        "{} sound, {} of bodies read; {} changed meanwhile, {} wrong",
+        counted(number("sound"), "answer"),
+        ByteSize(number("bytes")),
+        number("changed"),
+        wrong
+    );
+    out
+}
+
 /// What is stored: a URL, and under it each variant.
 pub(super) fn list(told: &Value) -> String {
     let mut out = String::new();

@@ -1,3 +1,5 @@
+mod processes;
+
 use super::*;
 use crate::limit::set::Cell;
 use proptest::prelude::*;

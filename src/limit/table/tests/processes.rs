@@ -1,6 +1,6 @@
 //! Two processes on one file: real ones, of which one is killed.
 
-use super::*;
+use super::super::*;
 use crate::limit::clock;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
