@@ -133,13 +133,17 @@ impl Zone {
         zone
     }
 
-    /// Becomes the process that stores as soon as no other is, and says so. Ends then, or when this one has given that up.
+    /// Becomes the process that stores as soon as no other is, says so, and from then on takes back what processes that died had pinned.
+    /// Ends when this one has given that up.
     pub async fn keep_storing(&'static self, took: impl FnOnce(Took) + Send) {
         loop {
             // It looks at every record: never on a worker that serves requests.
             match tokio::task::spawn_blocking(|| self.store.try_take()).await {
-                Ok(Ok(Some(found))) => return took(found),
-                Ok(Ok(None)) if self.store.is_settled() => return,
+                Ok(Ok(Some(found))) => {
+                    took(found);
+                    break;
+                }
+                Ok(Ok(None)) if self.store.is_settled() => break,
                 Ok(Ok(None)) => tokio::time::sleep(LEASE_POLL).await,
                 Ok(Err(why)) => {
                     tracing::error!(%why, "the cache's file cannot be locked; nothing is stored");
@@ -147,6 +151,11 @@ impl Zone {
                 }
                 Err(_) => return,
             }
+        }
+        while self.stores() {
+            tokio::time::sleep(CLEARED_EVERY).await;
+            // It asks the system about each process that shares the file.
+            let _ = tokio::task::spawn_blocking(|| self.store.clear_dead()).await;
         }
     }
 
@@ -399,6 +408,8 @@ fn is_for(variant: &CacheMeta, request: Selecting<'_>) -> bool {
     vary::variance(variant.headers(), request).hash() == variant.variance()
 }
 
+/// How often the process that stores looks for others that died.
+const CLEARED_EVERY: Duration = Duration::from_secs(5);
 /// How often a process that may not store asks whether it may.
 const LEASE_POLL: Duration = Duration::from_millis(50);
 

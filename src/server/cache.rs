@@ -184,6 +184,11 @@ impl State {
         json!({
             "writer": stats.is_writer,
             "entries": stats.entries,
+            "maxEntries": stats.max_entries,
+            "pinnedBytes": stats.pinned_bytes,
+            "longestFreeBytes": stats.longest_free_bytes,
+            "survived": stats.survived,
+            "corrupt": stats.corrupt,
             "usedBytes": stats.used_bytes,
             "capacityBytes": stats.capacity_bytes,
             "residentBytes": stats.resident_bytes,
@@ -193,6 +198,8 @@ impl State {
             "rejected": {
                 "tooLarge": stats.rejected_too_large,
                 "noRoom": stats.rejected_no_room,
+                "pinned": stats.rejected_pinned,
+                "noLease": stats.rejected_no_lease,
                 "purged": stats.rejected_purged,
                 "failed": stats.fills_failed,
             },

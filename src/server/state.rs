@@ -250,11 +250,28 @@ impl State {
                 (Metric::CacheUsedBytes, store.used_bytes),
                 (Metric::CacheCapacityBytes, store.capacity_bytes),
                 (Metric::CacheEntries, store.entries),
+                (Metric::CacheMaxEntries, store.max_entries),
+                (Metric::CachePinnedBytes, store.pinned_bytes),
+                (Metric::CacheLongestFreeBytes, store.longest_free_bytes),
+                (Metric::CacheWriter, usize::from(store.is_writer)),
             ] {
                 samples.push(metric, &["memory"], value as f64);
             }
-            samples.push(Metric::CacheEvictionsTotal, &["memory", "size"], store.evictions_size as f64);
-            samples.push(Metric::CacheEvictionsTotal, &["memory", "purge"], store.evictions_purge as f64);
+            for (metric, reason, count) in [
+                (Metric::CacheEvictionsTotal, "size", store.evictions_size),
+                (Metric::CacheEvictionsTotal, "purge", store.evictions_purge),
+                (Metric::CacheEvictionsTotal, "replaced", store.evictions_replaced),
+                (Metric::CacheRejectedTotal, "too-large", store.rejected_too_large),
+                (Metric::CacheRejectedTotal, "no-room", store.rejected_no_room),
+                (Metric::CacheRejectedTotal, "pinned", store.rejected_pinned),
+                (Metric::CacheRejectedTotal, "purged", store.rejected_purged),
+                (Metric::CacheRejectedTotal, "no-lease", store.rejected_no_lease),
+                (Metric::CacheRejectedTotal, "failed", store.fills_failed),
+            ] {
+                samples.push(metric, &["memory", reason], count as f64);
+            }
+            samples.push(Metric::CacheSurvived, &["memory"], store.survived as f64);
+            samples.push(Metric::CacheCorruptTotal, &["memory"], store.corrupt as f64);
             samples.push(Metric::CacheBans, &["memory"], store.bans as f64);
             let behind = store.sweeps.saturating_sub(store.sweeps_forced);
             samples.push(Metric::CacheSweepsTotal, &["memory", "behind"], behind as f64);

@@ -155,6 +155,11 @@ impl Desk {
         }
     }
 
+    /// Takes back what processes that died had pinned.
+    pub(super) fn clear_dead(&mut self) -> std::io::Result<usize> {
+        self.writer.clear_dead()
+    }
+
     /// Gives back what nobody pins any more.
     pub(super) fn reclaim(&mut self) {
         self.writer.reclaim();

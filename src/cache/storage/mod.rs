@@ -233,6 +233,13 @@ impl Store {
         Ok(Some(took))
     }
 
+    /// Takes back what readers of processes that died had pinned. To be called now and then, where a thread may block for a moment.
+    pub fn clear_dead(&self) {
+        if let Some(Err(why)) = self.desk.lock().as_mut().map(Desk::clear_dead) {
+            tracing::warn!(%why, "the pins of processes that died cannot be taken back");
+        }
+    }
+
     /// Gives the lease away for good: from now on this process serves what is stored and stores nothing.
     pub fn release(&self) {
         self.released.store(true, Release);

@@ -162,7 +162,21 @@ catalogue! {
     CacheCapacityBytes = Gauge, Registered, "portcullis_cache_capacity_bytes", [TIER], "Bytes the cache may hold.";
     CacheEntries = Gauge, Registered, "portcullis_cache_entries", [TIER], "Answers the cache holds.";
     CacheEvictionsTotal = Counter, Registered, "portcullis_cache_evictions_total",
-        [TIER, named("reason", "`size`, `expired`, `purge`")], "Answers the cache let go.";
+        [TIER, named("reason", "`size`, `purge`, `replaced`")], "Answers the cache let go.";
+    CacheMaxEntries = Gauge, Registered, "portcullis_cache_max_entries", [TIER], "Answers the cache may hold.";
+    CachePinnedBytes = Gauge, Registered, "portcullis_cache_pinned_bytes", [TIER],
+        "Bytes of answers that are gone but for clients that still read them. Above an eighth of the capacity nothing new is stored.";
+    CacheLongestFreeBytes = Gauge, Registered, "portcullis_cache_longest_free_bytes", [TIER],
+        "The largest contiguous room that is free.";
+    CacheWriter = Gauge, Registered, "portcullis_cache_writer", [TIER],
+        "1 when this process stores, 0 when another one does that shares the cache's file, or nobody yet.";
+    CacheRejectedTotal = Counter, Registered, "portcullis_cache_rejected_total",
+        [TIER, named("reason", "`too-large`, `no-room`, `pinned`, `purged`, `no-lease`, `failed`")],
+        "Answers that were to be stored and were not.";
+    CacheSurvived = Gauge, Registered, "portcullis_cache_survived_entries", [TIER],
+        "Answers that were there when this process began to store.";
+    CacheCorruptTotal = Counter, Registered, "portcullis_cache_corrupt_total", [TIER],
+        "What was found damaged in the cache's file and given up: answers, records, tables of purges.";
     CachePurgesTotal = Counter, Handles, "portcullis_cache_purges_total",
         [closed::<labels::PurgeScope>("scope"), closed::<labels::PurgeMode>("mode"), named("origin", "`local`")],
         "Purges carried out.";
