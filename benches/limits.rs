@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let file = folder.as_ref().map(|folder| folder.path().join("limits"));
     // Twice the room: that is where next to no newcomer is estimated.
     if let Ok(file) = &file {
-        let (table, _) = Table::open(file, 2 * keys).unwrap_or_else(|why| panic!("{why}"));
+        let (table, _) = Table::open(file, 2 * keys).expect("a file in memory");
         ours("ours, in a file, half full", &table, keys, decisions);
     }
     ours("ours, in private memory, half full", &Table::new(2 * keys), keys, decisions);

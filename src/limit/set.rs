@@ -127,7 +127,7 @@ impl<'a, C: Cell> Set<'a, C> {
         mended: &mut Mended,
         step: impl Fn(u64) -> (T, Option<u64>),
     ) -> Option<T> {
-        for (slot, _) in self.from_home(key) {
+        for (slot, _) in self.slots_from_home(key) {
             let mut word = slot.load();
             while word.key == key {
                 if is_absurd(word, now_ns) {
@@ -147,7 +147,7 @@ impl<'a, C: Cell> Set<'a, C> {
 
     /// The tat of a key that is there. Nothing is written.
     pub(super) fn find(&self, key: u64, now_ns: u64) -> Option<u64> {
-        let word = self.from_home(key).map(|(slot, _)| slot.load()).find(|word| word.key == key)?;
+        let word = self.slots_from_home(key).map(|(slot, _)| slot.load()).find(|word| word.key == key)?;
         (!is_absurd(word, now_ns)).then_some(word.rest)
     }
 
@@ -169,7 +169,7 @@ impl<'a, C: Cell> Set<'a, C> {
             return Wish::Again;
         }
         let mut first: Option<(u64, u64)> = None;
-        for (slot, number) in self.from_home(key) {
+        for (slot, number) in self.slots_from_home(key) {
             let word = slot.load();
             if word.key == key {
                 return Wish::Again;
@@ -198,7 +198,7 @@ impl<'a, C: Cell> Set<'a, C> {
     }
 
     /// Every slot with its number, from the key's own place on: most keys lie there or next to it, in the first cache line that is read.
-    fn from_home(&self, key: u64) -> impl Iterator<Item = (&'a C, u64)> {
+    fn slots_from_home(&self, key: u64) -> impl Iterator<Item = (&'a C, u64)> {
         let home = key % self.slots.len() as u64;
         let (before, after) = self.slots.split_at(home as usize);
         after.iter().zip(home..).chain(before.iter().zip(0..))

@@ -150,7 +150,7 @@ impl Table {
         }
     }
 
-    /// The counters, each read by itself. Reads at most [`SAMPLE`] sets.
+    /// The counters, each read by itself. Reads at most 2048 sets.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let sets = self.sets();

@@ -136,7 +136,7 @@ impl Look {
         limit: usize,
         now: SystemTime,
     ) -> (Vec<Listed>, Option<u128>) {
-        let mut keys: BTreeMap<u128, (Vec<u8>, Vec<(bool, u64, Variant)>)> = BTreeMap::new();
+        let mut keys: BTreeMap<u128, Family> = BTreeMap::new();
         for (seen, head) in self.objects() {
             if after.is_some_and(|after| seen.primary <= after) {
                 continue;
@@ -144,11 +144,12 @@ impl Look {
             let Some(stale_from) = self.stale_from(&seen, &head) else { continue };
             let is_first = seen.variance == 0;
             let told = variant(&head, stale_from, (seen.body_bytes, seen.size), is_first, now);
-            let (_, variants) = keys.entry(seen.primary).or_insert_with(|| (head.key().to_vec(), Vec::new()));
-            variants.push((!is_first, seen.sequence, told));
+            let family = keys.entry(seen.primary).or_default();
+            family.key = head.key().to_vec();
+            family.variants.push((!is_first, seen.sequence, told));
         }
         let (mut page, mut last) = (Vec::new(), None);
-        for (primary, (key, mut variants)) in keys {
+        for (primary, Family { key, mut variants }) in keys {
             if page.len() >= limit {
                 return (page, last);
             }
@@ -241,6 +242,14 @@ impl Narrowed {
     fn has_tag(&self, told: &Variant) -> bool {
         self.tag.as_ref().is_none_or(|tag| told.tags.contains(tag))
     }
+}
+
+/// All of one key.
+#[derive(Default)]
+struct Family {
+    key: Vec<u8>,
+    /// Whether it is not the first, the number by which it came, and what is told of it.
+    variants: Vec<(bool, u64, Variant)>,
 }
 
 /// After how many records a progress is told.
