@@ -1,5 +1,7 @@
 //! The counters' file: what a client has used up is known to the next process, however the last one ended, and to those that live at once.
 
+use std::process::Command;
+
 use crate::harness::{Gateway, HEAD};
 
 /// Five requests an hour, counted in this file.
@@ -38,4 +40,23 @@ fn a_client_has_what_it_had_after_a_reload_a_kill_and_in_another_process() {
     drop(second);
     let third = Gateway::start(&yaml);
     assert_eq!(allowed(&third, 9), 2, "five in all, by three processes");
+}
+
+#[test]
+fn a_client_has_what_it_had_after_an_upgrade() {
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let yaml = yaml(&folder.path().join("limits")) + "upgrade: { socket: private/upgrade.sock }\n";
+    let mut gateway = Gateway::start(&yaml);
+    assert_eq!(allowed(&gateway, 2), 2);
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["upgrade", "--config"])
+        .arg(gateway.directory().join("portcullis.yaml"))
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pid = said.split(' ').nth(1).expect("the successor").to_owned();
+    assert!(gateway.wait().success(), "the old process has left");
+    let rest = allowed(&gateway, 9);
+    let _ = Command::new("kill").args(["-KILL", &pid]).status();
+    assert_eq!(rest, 3, "five in all, by two processes");
 }
