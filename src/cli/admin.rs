@@ -92,7 +92,13 @@ impl Admin {
         }
     }
 
-    fn shown(&self) -> String {
+    /// Whether somebody listens there.
+    pub(super) fn is_there(&self) -> bool {
+        self.connect().is_ok()
+    }
+
+    /// As people write it.
+    pub(super) fn shown(&self) -> String {
         match self {
             Self::Tcp(address) => address.clone(),
             Self::Unix(path) => format!("unix:{}", path.display()),

@@ -174,7 +174,7 @@ impl State {
         if entries.is_empty() {
             self.check_caches(&url)?;
         }
-        Ok(json!({ "url": url, "entries": entries.iter().map(told).collect::<Vec<_>>() }))
+        Ok(json!({ "url": url, "entries": entries.iter().map(told_whole).collect::<Vec<_>>() }))
     }
 
     /// The numbers of the store.
@@ -279,6 +279,20 @@ impl State {
 
 fn bad(why: impl Into<String>) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, why.into())
+}
+
+/// What is stored under one key, as programs read it, with the fields of each answer.
+#[must_use]
+pub fn told_whole(listed: &Listed) -> Value {
+    let mut told = told(listed);
+    let variants = told.get_mut("variants").and_then(Value::as_array_mut);
+    for (told, variant) in variants.into_iter().flatten().zip(&listed.variants) {
+        let fields = variant.headers.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+        if let Some(members) = told.as_object_mut() {
+            members.insert("headers".into(), fields.collect());
+        }
+    }
+    told
 }
 
 /// What is stored under one key, as programs read it.

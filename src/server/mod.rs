@@ -22,7 +22,7 @@ use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use tokio::task::JoinSet;
 
-pub use cache::{MAX_PAGE, told};
+pub use cache::{MAX_PAGE, told, told_whole};
 pub use explain::{explain, outcome};
 pub use state::{Load, State};
 use upgrade::{End, Giver, Outcome};

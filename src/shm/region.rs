@@ -81,6 +81,7 @@ pub struct Region {
     path: Option<PathBuf>,
     seeds: [u64; 4],
     made_at: SystemTime,
+    boot: [u64; 2],
     ours: Ours,
 }
 
@@ -171,6 +172,7 @@ impl Region {
                 path: Some(path.into()),
                 seeds: header.seeds,
                 made_at: header.made_at(),
+                boot: header.boot,
                 ours: Ours::default(),
             })
         });
@@ -188,8 +190,8 @@ impl Region {
                 header.check(spec.magic, spec.layout)?;
                 header.check_use(spec.bytes)?;
             }
-            let (seeds, made_at) = (header.seeds, header.made_at());
-            Ok(Self { map, file, path: Some(path.into()), seeds, made_at, ours: Ours::default() })
+            let (seeds, made_at, boot) = (header.seeds, header.made_at(), header.boot);
+            Ok(Self { map, file, path: Some(path.into()), seeds, made_at, boot, ours: Ours::default() })
         });
         Ok(checked)
     }
@@ -239,7 +241,7 @@ impl Region {
         let seeds = spec.seeds.map_or_else(drawn, |seeds| Ok(seeds()))?;
         let header = Header::new(spec, seeds)?;
         let (path, made_at) = (path.map(Into::into), header.made_at());
-        let region = Self { map, file, path, seeds, made_at, ours: Ours::default() };
+        let region = Self { map, file, path, seeds, made_at, boot: header.boot, ours: Ours::default() };
         let words = words_of(&region.map, 0, HEADER_WORDS);
         for (word, value) in words.iter().zip(header.words()) {
             word.store(value, Relaxed);
@@ -269,6 +271,12 @@ impl Region {
     #[must_use]
     pub fn made_at(&self) -> SystemTime {
         self.made_at
+    }
+
+    /// Whether it was made since the machine was started.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        boot_id().is_ok_and(|boot| boot == self.boot)
     }
 
     /// Words of it.

@@ -9,13 +9,13 @@ use crate::cache_gate::{BOTH, begin, is_hit, is_stored, wait_active, yaml};
 use crate::harness::{Gate, Gateway, Origin, Reply, Setup, response, response_bytes};
 
 /// A folder in memory with the name of a file in it.
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let file = folder.path().join("cache");
     (folder, file)
 }
 
-fn on(origin: &Origin, lines: &[&str], file: &Path) -> String {
+pub fn on(origin: &Origin, lines: &[&str], file: &Path) -> String {
     let file = file.display();
     yaml(origin, lines) + &format!("cache: {{ file: {file}, size: 4MiB, maxObject: 512KiB }}\n")
 }
@@ -32,12 +32,12 @@ fn origin() -> Origin {
     })
 }
 
-fn kill(mut gateway: Gateway) {
+pub fn kill(mut gateway: Gateway) {
     gateway.signal("KILL");
     gateway.wait();
 }
 
-fn stores(gateway: &Gateway) -> bool {
+pub fn stores(gateway: &Gateway) -> bool {
     gateway.admin("/cache/stats").json()["writer"] == json!(true)
 }
 
@@ -116,87 +116,6 @@ fn a_second_process_serves_what_the_first_stores_and_takes_over_when_it_dies() {
     eventually!(stores(&second), "the second takes over");
     assert!(is_hit(&second.get("/api/b")), "with what the first stored last");
     assert!(is_stored(&second.get("/api/c")), "and stores");
-}
-
-/// `portcullis cache ...` on a file: its exit code, stdout and stderr.
-fn look(file: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .arg("cache")
-        .args(arguments)
-        .arg("--file")
-        .arg(file)
-        .env_remove("PORTCULLIS_CONFIG")
-        .output()
-        .expect("the binary runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
-}
-
-#[test]
-fn the_file_of_a_dead_gateway_can_be_looked_at() {
-    let origin = origin();
-    let (_folder, file) = place();
-    let gateway = Gateway::start(&on(&origin, &["cache: {}"], &file));
-    for target in ["/api/news", "/api/a", "/app/a"] {
-        gateway.get(target);
-    }
-    let (_, stdout, _) = look(&file, &["stats"]);
-    assert!(stdout.contains(&format!("process {} holds the lease", gateway.pid())), "{stdout}");
-    let purge = json!({ "tag": "news", "mode": "hard" }).to_string();
-    assert_eq!(gateway.admin_post("/purge", &purge).status, 200);
-    kill(gateway);
-    let (code, stdout, stderr) = look(&file, &["stats", "--format", "json"]);
-    assert_eq!(code, 0, "{stderr}");
-    let stats: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
-    assert_eq!(stats["writer"]["holds"], json!(false), "{stats}");
-    let fresh = stats["fresh"].as_u64().expect("a number");
-    assert_eq!(fresh, 2, "the purged one is none of them: {stats}");
-    assert_eq!(stats["routes"]["app"]["entries"], json!(1), "{stats}");
-    let (_, stdout, _) = look(&file, &["ls", "--route", "api"]);
-    assert!(
-        stdout.contains("http://app.example/api/a  (route `api`)") && !stdout.contains("news"),
-        "{stdout}"
-    );
-    let (code, stdout, _) = look(&file, &["get", "http://app.example/app/a"]);
-    assert_eq!((code, stdout.lines().count()), (0, 2), "{stdout}");
-    assert_eq!(look(&file, &["get", "http://app.example/nothing"]).0, 1, "nothing is found");
-    assert_eq!(look(&file, &["verify"]).0, 0, "as it was written");
-    let mut bytes = std::fs::read(&file).expect("read");
-    let body = memchr::memmem::find(&bytes, b"/app/a at -").expect("a body");
-    bytes[body] ^= 1;
-    std::fs::write(&file, bytes).expect("written");
-    let (code, stdout, _) = look(&file, &["verify"]);
-    assert_eq!(code, 1, "{stdout}");
-    assert!(stdout.contains("the body of `/app/a` does not match its checksum"), "{stdout}");
-    let (code, _, stderr) = look(Path::new("/nowhere/cache"), &["stats"]);
-    assert_eq!((code, stderr.contains("there is no `/nowhere/cache`")), (2, true), "{stderr}");
-}
-
-#[test]
-fn a_running_gateway_that_is_looked_at_under_load_is_never_said_to_be_damaged() {
-    let origin = Origin::start(|request| {
-        let length = 100 + request.target().len() * 997 % 40_000;
-        response(200, &[("Cache-Control", "max-age=600")], &vec![b'x'; length])
-    });
-    let (_folder, file) = place();
-    let gateway = Gateway::start(&on(&origin, &["cache: {}"], &file));
-    std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            (0..1500).for_each(|n| {
-                assert_eq!(gateway.get(&format!("/app/{n}{}", "y".repeat(n % 37))).status, 200)
-            });
-        });
-        while !load.is_finished() {
-            let (code, stdout, stderr) = look(&file, &["verify"]);
-            assert_eq!(code, 0, "{stdout}{stderr}");
-        }
-    });
-    let stats = gateway.admin("/cache/stats").json();
-    assert!(stats["evicted"]["size"].as_u64() > Some(0), "it was full: {stats}");
-    let series = "portcullis_cache_max_entries{tier=\"memory\"}";
-    assert!(
-        gateway.metric(series) > 1000.0 && gateway.metric("portcullis_cache_writer{tier=\"memory\"}") > 0.5
-    );
 }
 
 #[test]

@@ -51,6 +51,7 @@ mod cache_attacks;
 mod cache_bounds;
 mod cache_collapse;
 mod cache_conditions;
+mod cache_file;
 mod cache_gate;
 mod cache_keys;
 mod cache_purges;

@@ -14,7 +14,7 @@ mod layout;
 mod names;
 
 use std::slice::SliceIndex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -175,6 +175,13 @@ impl Head {
     pub fn fresh_until(&self, stale_from: Option<SystemTime>) -> SystemTime {
         let fresh_until = self.fixed.fresh_until.into();
         stale_from.map_or(fresh_until, |at| at.min(fresh_until))
+    }
+
+    /// How long it may be given after it has become stale, in one case or another.
+    #[must_use]
+    pub fn stale_for(&self) -> Duration {
+        let Fixed { stale_while_revalidate_sec, stale_if_error_sec, .. } = self.fixed;
+        Duration::from_secs(stale_while_revalidate_sec.max(stale_if_error_sec).into())
     }
 
     /// When it was stored. Names the object to whoever renews it.

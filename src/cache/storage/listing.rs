@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::header::{self, HeaderName, HeaderValue};
+
 use super::Store;
 use super::head::Head;
 use super::slot::url_of;
@@ -45,6 +47,8 @@ pub struct Variant {
     pub vary: Vec<String>,
     /// A hash of the request's values for these; `None` for the first of the key, which holds the `Vary` that counts.
     pub variance: Option<String>,
+    /// The names of its fields, and the values of those in [`SHOWN`]: the others may say who somebody is.
+    pub headers: Vec<(String, Option<String>)>,
 }
 
 /// What a list is narrowed to.
@@ -202,8 +206,35 @@ pub(super) fn variant(
             .variance()
             .filter(|_| !is_first)
             .map(|hash| format!("{:032x}", u128::from_le_bytes(hash))),
+        headers: headers(head),
     }
 }
+
+fn headers(head: &Head) -> Vec<(String, Option<String>)> {
+    let meta = head.to_meta(None);
+    let told = |(name, value): (&HeaderName, &HeaderValue)| {
+        let is_shown = SHOWN.contains(name);
+        (name.to_string(), is_shown.then(|| String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    };
+    meta.response_header().headers.iter().map(told).collect()
+}
+
+/// The fields of a stored answer whose values are told: what it is, and for how long it is good.
+pub static SHOWN: [HeaderName; 13] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::RETRY_AFTER,
+    header::VARY,
+];
 
 /// The most keys that one page looks at, whatever it is narrowed to.
 pub const MAX_LOOKED_AT: usize = 20_000;

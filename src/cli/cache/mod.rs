@@ -1,19 +1,22 @@
 //! `portcullis cache`: what a running gateway has stored, and purges of it, by its admin side; or what its file holds, also when it is dead.
 
 mod file;
+mod overview;
 mod render;
+mod source;
 
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use self::source::Source;
 use super::admin::{self, Admin, Question};
 use super::{EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, printed};
 use crate::cache::storage::look::Narrowed;
 use crate::config::visible;
-use crate::plan::Process;
-use crate::server::{Load, MAX_PAGE};
+use crate::server::MAX_PAGE;
 
 /// What `cache` takes.
 #[derive(Args)]
@@ -30,6 +33,7 @@ Examples:
   portcullis cache stats --file /dev/shm/portcullis.cache
   portcullis cache verify --config portcullis.yaml
   portcullis cache get https://app.example/api/weather?city=Oslo --admin 127.0.0.1:9090
+  portcullis cache get https://app.example/logo.png --file /dev/shm/portcullis.cache --body > logo.png
   portcullis cache purge --tag news --dry-run --admin unix:/run/portcullis/admin.sock
   portcullis cache purge --prefix https://app.example/api/weather --hard --config portcullis.yaml";
 
@@ -69,8 +73,8 @@ struct Where {
 struct Look {
     #[command(flatten)]
     place: Where,
-    /// Look at the cache's file itself, of a running gateway or of a dead one; nothing of it is changed. Without this and without an
-    /// admin side, the file that the configuration names
+    /// Read the cache's file itself, of a running gateway or of a dead one; nothing of it is changed. Without this, the admin side is
+    /// asked; where the configuration has none, or nobody answers there, the file that it names is read
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     file: Option<PathBuf>,
 }
@@ -124,6 +128,12 @@ struct Get {
     /// The URL, as clients ask for it
     #[arg(value_name = "URL")]
     url: String,
+    /// Write the body to stdout, as it is stored. It is read from the cache's file
+    #[arg(long, conflicts_with = "admin")]
+    body: bool,
+    /// Which of several answers, counted from 1 in the order in which they are told
+    #[arg(long, value_name = "NUMBER", requires = "body")]
+    variant: Option<usize>,
 }
 
 #[derive(Args)]
@@ -171,41 +181,33 @@ pub fn cache(arguments: &Arguments) -> u8 {
 
 fn run(command: &Command) -> Result<u8, String> {
     let (format, told, human): (_, _, fn(&Value) -> String) = match command {
-        Command::Stats(look) => match file_of(look)? {
-            Some(file) => (look.place.format, file::stats(&file)?, render::overview),
-            None => (look.place.format, get(&look.place, "/cache/stats", &[])?, render::stats),
+        Command::Stats(look) => match source::source(look)? {
+            Source::File(file) => (look.place.format, file::stats(&file)?, overview::overview),
+            Source::Admin(admin) => {
+                (look.place.format, get(&admin, &look.place, "/cache/stats", &[])?, render::stats)
+            }
         },
-        Command::Ls(list) => {
-            let place = &list.look.place;
-            let told = match file_of(&list.look)? {
-                Some(file) => {
-                    let (route, prefix, tag) = (list.route.clone(), list.prefix.clone(), list.tag.clone());
-                    let narrowed = Narrowed { route, prefix, tag, url: None };
-                    file::list(&file, &narrowed, list.after.as_deref(), list.limit.clamp(1, MAX_PAGE))?
-                }
-                None => get(place, "/cache/entries", &narrowed(list))?,
-            };
-            (place.format, told, render::list)
+        Command::Ls(list) => (list.look.place.format, ls(list)?, render::list),
+        Command::Get(Get { look, url, body: true, variant }) => {
+            let file = source::file(look.file.as_deref(), look.place.config.as_deref())?;
+            return body(&file::body(&file, url, *variant)?);
         }
-        Command::Get(wanted) => {
-            let place = &wanted.look.place;
-            let told = match file_of(&wanted.look)? {
-                Some(file) => {
-                    let narrowed = Narrowed { url: Some(wanted.url.clone()), ..Narrowed::default() };
-                    file::list(&file, &narrowed, None, MAX_PAGE)?
-                }
-                None => get(place, "/cache/entry", &[("url", wanted.url.clone())])?,
+        Command::Get(Get { look, url, .. }) => {
+            let told = match source::source(look)? {
+                Source::File(file) => file::of_url(&file, url)?,
+                Source::Admin(admin) => get(&admin, &look.place, "/cache/entry", &[("url", url.clone())])?,
             };
-            (place.format, told, render::list)
+            (look.place.format, told, render::list)
         }
         Command::Verify(verify) => {
-            let file = verify.file.clone().map_or_else(|| named_file(verify.config.as_deref()), Ok)?;
-            (verify.format, file::verify(&file)?, render::verified)
+            let file = source::file(verify.file.as_deref(), verify.config.as_deref())?;
+            (verify.format, file::verify(&file)?, overview::verified)
         }
         Command::Purge(purge) => {
             let body = asked(purge).to_string();
             let question = Question { method: "POST", target: "/purge", body: body.as_bytes() };
-            (purge.place.format, ask(&purge.place, &question)?, render::purged)
+            let admin = source::gateway(&purge.place)?;
+            (purge.place.format, admin::ask(&admin, &purge.place.token_env, &question)?, render::purged)
         }
     };
     let text = match format {
@@ -218,29 +220,28 @@ fn run(command: &Command) -> Result<u8, String> {
     Ok(printed(&text, code(&told)))
 }
 
-/// The file to look at: the one that is named; where no admin side is, the one that the configuration names.
-fn file_of(look: &Look) -> Result<Option<PathBuf>, String> {
-    match (&look.file, &look.place.admin, &look.place.config) {
-        (Some(file), ..) => Ok(Some(file.clone())),
-        (None, None, Some(config)) if config.is_file() && Admin::of_config(config).is_err() => {
-            named_file(Some(config)).map(Some)
+fn ls(list: &List) -> Result<Value, String> {
+    match source::source(&list.look)? {
+        Source::Admin(admin) => get(&admin, &list.look.place, "/cache/entries", &narrowed(list)),
+        Source::File(file) => {
+            if !(1..=MAX_PAGE).contains(&list.limit) {
+                return Err(format!("`--limit` is a number from 1 to {MAX_PAGE}, not {}", list.limit));
+            }
+            let (route, tag) = (list.route.clone(), list.tag.clone());
+            let prefix = list.prefix.as_deref().map(file::prefix).transpose()?;
+            let narrowed = Narrowed { route, prefix, tag, url: None };
+            file::list(&file, &narrowed, list.after.as_deref(), list.limit)
         }
-        _ => Ok(None),
     }
 }
 
-/// The cache's file as a configuration names it.
-fn named_file(config: Option<&Path>) -> Result<PathBuf, String> {
-    let config =
-        config.ok_or("which file? name it with `--file FILE`, or the configuration with `--config FILE`")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| why.to_string())?;
-    let _entered = runtime.enter();
-    let (plan, _) = Load::assumed(config, &Process::new()).map_err(|report| report.human())?;
-    let config = config.display();
-    plan.cache.file.ok_or_else(|| {
-        format!("`{config}` names neither an admin side nor a `cache.file`: without a file, the cache goes with its process")
-    })
+/// Writes a body; a reader that has enough is no fault.
+fn body(bytes: &[u8]) -> Result<u8, String> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("stdout: {why}")),
+        _ => Ok(EXIT_OK),
+    }
 }
 
 /// 1 where nothing was found, or something is wrong.
@@ -282,20 +283,8 @@ fn asked(purge: &Purge) -> Value {
     asked
 }
 
-fn get(place: &Where, path: &str, query: &[(&str, String)]) -> Result<Value, String> {
+fn get(admin: &Admin, place: &Where, path: &str, query: &[(&str, String)]) -> Result<Value, String> {
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
     let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-    ask(place, &Question { method: "GET", target: &target, body: b"" })
-}
-
-fn ask(place: &Where, question: &Question<'_>) -> Result<Value, String> {
-    let admin = match (&place.admin, &place.config) {
-        (Some(admin), _) => Admin::parse(admin)?,
-        (None, Some(config)) if config.is_file() => Admin::of_config(config)?,
-        (None, Some(config)) => return Err(format!("`{}` is not a file that can be read", config.display())),
-        (None, None) => {
-            return Err("which gateway? give its configuration with `--config FILE`, or the admin side with `--admin ADDRESS`".to_owned());
-        }
-    };
-    admin::ask(&admin, &place.token_env, question)
+    admin::ask(admin, &place.token_env, &Question { method: "GET", target: &target, body: b"" })
 }

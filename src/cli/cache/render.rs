@@ -16,8 +16,16 @@ pub(super) fn stats(told: &Value) -> String {
         // Writing into a String cannot fail.
         let _ = writeln!(out, "{name:<10} {text}");
     };
-    line("holds", &counted(number("/entries"), "answer"));
+    line("holds", &format!("{} of at most {}", counted(number("/entries"), "answer"), number("/maxEntries")));
     line("used", &format!("{} of {}", size("/usedBytes"), size("/capacityBytes")));
+    line("free", &format!("the longest piece {}", size("/longestFreeBytes")));
+    line("readers", &format!("hold {} of answers that are gone", size("/pinnedBytes")));
+    let stores = told.get("writer").and_then(Value::as_bool) == Some(true);
+    line("stores", if stores { "yes" } else { "no: another process does, or nobody yet" });
+    line(
+        "found",
+        &format!("{} at the start, {} damaged", counted(number("/survived"), "answer"), number("/corrupt")),
+    );
     line("filling", &number("/fills").to_string());
     line("stored", &number("/stored").to_string());
     let evicted = |reason: &str| number(&format!("/evicted/{reason}"));
@@ -34,10 +42,12 @@ pub(super) fn stats(told: &Value) -> String {
     line(
         "not stored",
         &format!(
-            "{} too large, {} without room, {} purged meanwhile, {} incomplete",
+            "{} too large, {} without room, {} for readers of what is gone, {} purged meanwhile, {} stored elsewhere, {} incomplete",
             rejected("tooLarge"),
             rejected("noRoom"),
+            rejected("pinned"),
             rejected("purged"),
+            rejected("noLease"),
             rejected("failed")
         ),
     );
@@ -49,91 +59,6 @@ pub(super) fn stats(told: &Value) -> String {
             number("/purges/swept"),
             counted(number("/purges/sweeps"), "walk")
         ),
-    );
-    out
-}
-
-/// What a file holds, one thing a line.
-pub(super) fn overview(told: &Value) -> String {
-    let mut out = String::new();
-    let number = |path: &str| told.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-    let size = |path: &str| ByteSize(number(path)).to_string();
-    let ago = |at: u64| {
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        humantime::format_duration(std::time::Duration::from_secs(now.saturating_sub(at))).to_string()
-    };
-    let mut line = |name: &str, text: &str| {
-        // Writing into a String cannot fail.
-        let _ = writeln!(out, "{name:<10} {text}");
-    };
-    let file = told.get("file").and_then(Value::as_str).unwrap_or_default();
-    line("file", &format!("{file}, {}, made {} ago", size("/fileBytes"), ago(number("/madeAtSeconds"))));
-    line("holds", &format!("{} of at most {}", counted(number("/entries"), "answer"), number("/maxEntries")));
-    line("used", &format!("{} of {}", size("/usedBytes"), size("/capacityBytes")));
-    let stretches = counted(number("/freeStretches"), "piece");
-    line("free", &format!("in {stretches}, the longest {}", size("/longestFreeBytes")));
-    line(
-        "freshness",
-        &format!(
-            "{} fresh, {} stale, {} purged and not swept, the oldest {}s",
-            number("/fresh"),
-            number("/stale"),
-            number("/purged"),
-            number("/oldestSeconds")
-        ),
-    );
-    line(
-        "readers",
-        &format!(
-            "{} on {}; {} gone but for readers, {} being written",
-            number("/pins"),
-            counted(number("/pinnedEntries"), "answer"),
-            number("/dying"),
-            number("/fills")
-        ),
-    );
-    let bans = told.get("bans").and_then(Value::as_u64);
-    line(
-        "purges",
-        &bans.map_or("the table is damaged: nothing is served".into(), |bans| format!("{bans} in force")),
-    );
-    line("last", &format!("answer number {}", number("/sequence")));
-    let since = ago(number("/writer/sinceSeconds"));
-    let writer = match (told.pointer("/writer/holds").and_then(Value::as_bool), number("/writer/pid")) {
-        (Some(true), pid) => format!("process {pid} holds the lease, since {since}"),
-        (_, 0) => "nobody has ever held the lease".into(),
-        (_, pid) => format!("nobody holds the lease; process {pid} took it last, {since} ago"),
-    };
-    line("writer", &writer);
-    for process in told.get("processes").and_then(Value::as_array).into_iter().flatten() {
-        let pid = process.get("pid").and_then(Value::as_u64).unwrap_or_default();
-        let is_alive = process.get("alive").and_then(Value::as_bool) == Some(true);
-        line("shared by", &format!("process {pid}{}", if is_alive { "" } else { ", which is dead" }));
-    }
-    for (route, sums) in told.get("routes").and_then(Value::as_object).into_iter().flatten() {
-        let of = |name: &str| sums.get(name).and_then(Value::as_u64).unwrap_or_default();
-        line("route", &format!("`{route}`: {}, {}", counted(of("entries"), "answer"), ByteSize(of("bytes"))));
-    }
-    out
-}
-
-/// What reading everything came to.
-pub(super) fn verified(told: &Value) -> String {
-    let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let mut out = String::new();
-    for wrong in told.get("wrong").and_then(Value::as_array).into_iter().flatten() {
-        let record = wrong.get("record").and_then(Value::as_u64).unwrap_or_default();
-        let why = wrong.get("why").and_then(Value::as_str).unwrap_or_default();
-        let _ = writeln!(out, "record {record}: {why}");
-    }
-    let wrong = told.get("wrong").and_then(Value::as_array).map_or(0, Vec::len) as u64;
-    let _ = writeln!(
-        out,
-        "{} sound, {} of bodies read; {} changed meanwhile, {} wrong",
-        counted(number("sound"), "answer"),
-        ByteSize(number("bytes")),
-        number("changed"),
-        wrong
     );
     out
 }
@@ -181,6 +106,15 @@ fn variant_line(out: &mut String, variant: &Value) {
         let _ = write!(out, "  tags {tags}");
     }
     out.push('\n');
+    for header in variant.get("headers").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| header.get(name).and_then(Value::as_str);
+        let _ = writeln!(
+            out,
+            "    {}: {}",
+            text("name").unwrap_or_default(),
+            text("value").unwrap_or("(not shown)")
+        );
+    }
 }
 
 /// What a purge did.

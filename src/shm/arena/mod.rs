@@ -33,7 +33,7 @@ pub use draft::Draft;
 pub use parts::Parts;
 pub use pinned::Pinned;
 use record::{Record, SLOTS};
-pub use view::{Process, Seen, Sums, View};
+pub use view::{Process, Seen, Sight, Sums, View};
 pub use writer::{Full, Object, Writer};
 
 use super::locks::{Held, Lock};

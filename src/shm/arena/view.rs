@@ -24,6 +24,19 @@ pub struct View {
     records: &'static [Record],
 }
 
+/// What was seen of a record.
+#[derive(Debug, Clone)]
+pub enum Sight {
+    /// It has no object.
+    Nothing,
+    /// It changed while it was looked at.
+    Changed,
+    /// It says that it has an object and contradicts itself.
+    Unsound,
+    /// Its object.
+    Object(Seen),
+}
+
 /// A committed object, as it was seen.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -154,22 +167,42 @@ impl View {
         self.geometry.records
     }
 
-    /// The object of a record, if it has one that stays as it is while it is looked at.
+    /// The number of the layout.
     #[must_use]
-    pub fn object(&self, number: u32) -> Option<Seen> {
-        let record = self.records.get(number as usize)?;
+    pub fn layout(&self) -> u64 {
+        LAYOUT
+    }
+
+    /// Looks at a record.
+    #[must_use]
+    pub fn look(&self, number: u32) -> Sight {
+        let Some(record) = self.records.get(number as usize) else { return Sight::Nothing };
         let state = State(record.state.load(SeqCst));
-        if state.phase() != Phase::Committed || record.sum.load(Relaxed) != record.fixed_sum() {
+        if state.phase() != Phase::Committed {
+            return Sight::Nothing;
+        }
+        let head = record.head();
+        let seen = self.seen(number, record, state, head);
+        fence(SeqCst);
+        if record.state.load(SeqCst) != state.0 || record.head() != head {
+            return Sight::Changed;
+        }
+        seen.map_or(Sight::Unsound, Sight::Object)
+    }
+
+    /// What stands in a record now. `None`: what cannot stand in one that stays as it is.
+    fn seen(&self, number: u32, record: &Record, state: State, (start, bytes): (u32, u32)) -> Option<Seen> {
+        if record.sum.load(Relaxed) != record.fixed_sum() {
             return None;
         }
-        let (start, bytes) = record.head();
         self.geometry.runs(self.region, record)?;
         self.geometry.head(start, bytes)?;
-        let mut head = self.copy(Run { start, units: bytes.div_ceil(UNIT as u32) })?;
+        let mut head = Vec::new();
+        self.copy(Run { start, units: bytes.div_ceil(UNIT as u32) }, &mut head)?;
         head.truncate(bytes as usize);
         let stale_from = record.stale_from.load(SeqCst);
         let runs = self.geometry.all_runs(self.region, record);
-        let seen = Seen {
+        Some(Seen {
             record: number,
             primary: record.primary(),
             variance: record.variance.load(Relaxed),
@@ -183,20 +216,22 @@ impl View {
             heat: record.heat.load(Relaxed),
             lane: record.lane.load(Relaxed),
             state,
-        };
-        fence(SeqCst);
-        (record.state.load(SeqCst) == state.0 && record.head() == (start, bytes)).then_some(seen)
+        })
+    }
+
+    /// The object of a record, if it has one that stays as it is while it is looked at.
+    #[must_use]
+    pub fn object(&self, number: u32) -> Option<Seen> {
+        match self.look(number) {
+            Sight::Object(seen) => Some(seen),
+            Sight::Nothing | Sight::Changed | Sight::Unsound => None,
+        }
     }
 
     /// Whether a record says that it has an object and cannot be believed.
     #[must_use]
     pub fn is_unsound(&self, number: u32) -> bool {
-        let Some(record) = self.records.get(number as usize) else { return false };
-        let state = record.state.load(SeqCst);
-        let sums = record.sum.load(Relaxed) == record.fixed_sum();
-        let is_inside = self.geometry.runs(self.region, record).is_some();
-        let is_same = record.state.load(SeqCst) == state;
-        State(state).phase() == Phase::Committed && is_same && !(sums && is_inside)
+        matches!(self.look(number), Sight::Unsound)
     }
 
     /// The body of an object that was seen, if it is still there, and whether it matches its checksum.
@@ -205,17 +240,20 @@ impl View {
         let record = self.records.get(seen.record as usize)?;
         let mut bytes = Vec::new();
         for run in self.geometry.runs(self.region, record)? {
-            bytes.extend(self.copy(run)?);
+            self.copy(run, &mut bytes)?;
         }
         let begins = record.body_at.load(Relaxed) as usize;
         let sum = record.body_sum.load(Relaxed);
-        let body = bytes.get(begins..begins.checked_add(seen.body_bytes)?)?.to_vec();
         fence(SeqCst);
         if record.state.load(SeqCst) != seen.state.0 {
             return None;
         }
-        let is_sound = crc32fast::hash(&body) == sum;
-        Some((body, is_sound))
+        // What is shorter than it says has no such body.
+        let is_long_enough = begins.checked_add(seen.body_bytes).is_some_and(|end| end <= bytes.len());
+        bytes.drain(..begins.min(bytes.len()));
+        bytes.truncate(seen.body_bytes);
+        let is_sound = is_long_enough && crc32fast::hash(&bytes) == sum;
+        Some((bytes, is_sound))
     }
 
     /// Counts everything once.
@@ -228,7 +266,8 @@ impl View {
         };
         let mut used = Vec::new();
         for record in self.records {
-            let phase = State(record.state.load(SeqCst)).phase();
+            let state = record.state.load(SeqCst);
+            let phase = State(state).phase();
             match phase {
                 Phase::Free => continue,
                 Phase::Writing => sums.writing += 1,
@@ -238,20 +277,24 @@ impl View {
             let pins: usize = record.pins.iter().map(|pins| usize::from(pins.now())).sum();
             sums.pins += pins;
             sums.pinned += u32::from(pins > 0 && phase == Phase::Committed);
-            used.extend(self.geometry.all_runs(self.region, record));
+            let runs = self.geometry.all_runs(self.region, record);
+            fence(SeqCst);
+            if record.state.load(SeqCst) == state {
+                used.extend(runs);
+            }
         }
         sums.add_space(used, self.geometry.units);
         sums
     }
 
-    /// Copies a run, whatever happens to it meanwhile.
-    fn copy(&self, run: Run) -> Option<Vec<u8>> {
-        if run.units == 0 {
-            return None;
-        }
+    /// Copies a run behind what is there, whatever happens to it meanwhile.
+    fn copy(&self, run: Run, bytes: &mut Vec<u8>) -> Option<()> {
         let piece = self.geometry.piece(run)?;
-        let words = self.region.words(piece.at, piece.length / 8);
-        Some(words.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect())
+        bytes.reserve(piece.length);
+        for word in self.region.words(piece.at, piece.length / 8) {
+            bytes.extend_from_slice(&word.load(Relaxed).to_ne_bytes());
+        }
+        Some(())
     }
 
     fn word(&self, index: usize) -> u64 {
