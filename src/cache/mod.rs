@@ -66,6 +66,7 @@ pub struct Zone {
     /// Who fetches what at the moment.
     pub flights: Flights,
     refusals: Refusals,
+    is_made_anew: bool,
 }
 
 /// Something that is stored, or being stored.
@@ -97,7 +98,12 @@ impl Writer {
     /// # Errors
     /// [`NotStored`]: the object is given up.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), NotStored> {
-        self.left = self.left.checked_sub(piece.len()).ok_or(NotStored::TooLarge)?;
+        let Some(left) = self.left.checked_sub(piece.len()) else {
+            // The store says no as well, and counts it.
+            let _ = self.handler.write_body(piece, false).await;
+            return Err(NotStored::TooLarge);
+        };
+        self.left = left;
         self.handler.write_body(piece, false).await.map_err(|_| NotStored::Failed)
     }
 
@@ -118,8 +124,16 @@ impl Zone {
     /// [`ArenaError`]: the memory cannot be had.
     pub fn new(settings: &Settings<'_>) -> Result<(&'static Self, How), ArenaError> {
         let (store, how) = Store::open(settings)?;
-        let zone = Self { store, flights: Flights::default(), refusals: Refusals::new(Instant::now()) };
+        let is_made_anew = matches!(how, How::MadeAnew { .. });
+        let refusals = Refusals::new(Instant::now());
+        let zone = Self { store, flights: Flights::default(), refusals, is_made_anew };
         Ok((Box::leak(Box::new(zone)), how))
+    }
+
+    /// Whether a file lay there at the start that could not be used, so that it began cold.
+    #[must_use]
+    pub fn is_made_anew(&self) -> bool {
+        self.is_made_anew
     }
 
     /// One in private memory that stores at once, for what does not outlive the process.

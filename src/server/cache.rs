@@ -187,6 +187,7 @@ impl State {
             "maxEntries": stats.max_entries,
             "pinnedBytes": stats.pinned_bytes,
             "longestFreeBytes": stats.longest_free_bytes,
+            "madeAnew": self.shared.zone.is_made_anew(),
             "survived": stats.survived,
             "corrupt": stats.corrupt,
             "usedBytes": stats.used_bytes,

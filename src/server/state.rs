@@ -254,6 +254,8 @@ impl State {
                 (Metric::CachePinnedBytes, store.pinned_bytes),
                 (Metric::CacheLongestFreeBytes, store.longest_free_bytes),
                 (Metric::CacheWriter, usize::from(store.is_writer)),
+                (Metric::CacheMadeAnew, usize::from(zone.is_made_anew())),
+                (Metric::CacheFills, store.fills),
             ] {
                 samples.push(metric, &["memory"], value as f64);
             }
@@ -270,6 +272,7 @@ impl State {
             ] {
                 samples.push(metric, &["memory", reason], count as f64);
             }
+            samples.push(Metric::CacheStoredTotal, &["memory"], store.stored as f64);
             samples.push(Metric::CacheSurvived, &["memory"], store.survived as f64);
             samples.push(Metric::CacheCorruptTotal, &["memory"], store.corrupt as f64);
             samples.push(Metric::CacheBans, &["memory"], store.bans as f64);

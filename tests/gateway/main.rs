@@ -54,6 +54,7 @@ mod cache_conditions;
 mod cache_file;
 mod cache_gate;
 mod cache_keys;
+mod cache_numbers;
 mod cache_purges;
 mod cache_stale;
 mod cache_stampede;

@@ -251,13 +251,15 @@ pub(super) struct FillWriter {
     tag: U64WriteId,
     declared: Option<usize>,
     sum: crc32fast::Hasher,
+    /// Whether it is counted already why this is not stored.
+    is_counted: bool,
     settled: bool,
 }
 
 impl FillWriter {
     pub(super) fn new(store: &'static Store, fill: Arc<Fill>) -> Self {
         let (tag, declared) = (U64WriteId::from(fill.id), fill.head.content_length());
-        Self { store, fill, tag, declared, sum: crc32fast::Hasher::new(), settled: false }
+        Self { store, fill, tag, declared, sum: crc32fast::Hasher::new(), is_counted: false, settled: false }
     }
 
     fn accept(&mut self, data: &Bytes) -> Result<()> {
@@ -270,11 +272,14 @@ impl FillWriter {
             return Err(internal("body longer than its content-length"));
         }
         if len > self.store.max_object_bytes() {
+            self.is_counted = true;
             self.store.counts().too_large.fetch_add(1, Ordering::Relaxed);
             return Err(internal("object larger than the cache takes"));
         }
         self.sum.update(data);
-        self.write(&mut progress, data)?;
+        let written = self.write(&mut progress, data);
+        self.is_counted |= written.is_err();
+        written?;
         progress.len = len;
         drop(progress);
         self.fill.wake.send_replace(());
@@ -313,7 +318,9 @@ impl FillWriter {
         // Out of sight first, so that nobody attaches to a fill that has failed.
         self.store.end_fill(&self.fill);
         self.fill.end(Phase::Failed);
-        self.store.counts().failed.fetch_add(1, Ordering::Relaxed);
+        if !self.is_counted {
+            self.store.counts().failed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The draft and what it becomes, if all of it lies in the arena.

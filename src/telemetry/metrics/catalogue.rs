@@ -170,9 +170,13 @@ catalogue! {
         "The largest contiguous room that is free.";
     CacheWriter = Gauge, Registered, "portcullis_cache_writer", [TIER],
         "1 when this process stores, 0 when another one does that shares the cache's file, or nobody yet.";
+    CacheMadeAnew = Gauge, Registered, "portcullis_cache_made_anew", [TIER],
+        "1 when a file lay there at the start that could not be used and was replaced, so that the cache began cold; else 0.";
+    CacheFills = Gauge, Registered, "portcullis_cache_fills", [TIER], "Answers that are being stored.";
+    CacheStoredTotal = Counter, Registered, "portcullis_cache_stored_total", [TIER], "Answers stored.";
     CacheRejectedTotal = Counter, Registered, "portcullis_cache_rejected_total",
         [TIER, named("reason", "`too-large`, `no-room`, `pinned`, `purged`, `no-lease`, `failed`")],
-        "Answers that were to be stored and were not.";
+        "Answers that were to be stored and were not. What says that it is too large is `portcullis_cache_uncacheable_total`'s.";
     CacheSurvived = Gauge, Registered, "portcullis_cache_survived_entries", [TIER],
         "Answers that were there when this process began to store.";
     CacheCorruptTotal = Counter, Registered, "portcullis_cache_corrupt_total", [TIER],
