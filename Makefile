@@ -1,7 +1,7 @@
 ## make demo        the gate with a vendor and an app, offline; prints what to try
 ## make build       the gateway, target/release/portcullis
 ## make test        what a change must pass: format, lints, tests, docs, licences and sources
-## make test-real   with programs beside us: a browser, an editor's language server, a suite for caches, a load under reloads and upgrades, an image builder, systemd's checker
+## make test-real   with programs beside us: a browser, an editor's language server, a suite for caches, a load under reloads and upgrades, an image builder, systemd's checker, Prometheus' own
 ## make test-long   the reloads under load, twenty times over, the cache against its model, thirty times over, and damaged files for ten minutes
 ## make bench       the numbers
 #

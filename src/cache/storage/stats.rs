@@ -60,8 +60,8 @@ pub struct StoreStats {
     pub fills_failed: u64,
     /// Objects that were there when this process attached.
     pub survived: u64,
-    /// Objects that were half written, or contradicted themselves, when this process attached, and bodies that did not match their
-    /// checksum when they were first asked for.
+    /// Records that contradicted themselves when this process attached, bodies and heads that did not match their checksum when they were
+    /// asked for, and tables of purges that could not be read.
     pub corrupt: u64,
 }
 

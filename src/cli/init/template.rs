@@ -119,6 +119,8 @@ listeners:                               # where browsers come in
 
 admin: { address: \"127.0.0.1:9090\" }     # /metrics, /livez, /readyz; never public
 
+# cache: { file: /dev/shm/portcullis.cache, size: 64MiB }   # what is stored outlives a restart; without it, memory of the process
+
 ";
 
 const WEB: &str = "  web:                                   # kind: app, your own: works behind the gate as it works without
